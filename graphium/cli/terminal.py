@@ -1,0 +1,44 @@
+"""What every command shares: how an application is run, how messages and errors reach the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+
+from graphium.errors import GraphiumError
+
+
+def run_app(app: typer.Typer, name: str) -> NoReturn:
+    """Run a command line and exit: 0, or 1 after one sentence on stderr; only a bug shows a traceback."""
+    try:
+        code = app(prog_name=name, standalone_mode=False)
+    except GraphiumError as error:
+        fail(str(error))
+    except typer.TyperException as error:
+        message = error.format_message().strip().rstrip(".?")
+        if not message:
+            # A bare command was answered with its help page.
+            sys.exit(0)
+        fail(f"{message}; settings are written key=value, see {name} --help")
+    except (typer.Abort, KeyboardInterrupt):
+        tell(["stopped"])
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def fail(sentence: str) -> NoReturn:
+    console = Console(stderr=True)
+    console.print("[bold red]Error:[/] ", end="")
+    console.print(" ".join(sentence.split()), markup=False, highlight=False, soft_wrap=True)
+    sys.exit(1)
+
+
+def tell(sentences: Iterable[str]) -> None:
+    """Print remarks to stderr, one a line, so that stdout holds the result alone."""
+    console = Console(stderr=True)
+    for sentence in sentences:
+        console.print(sentence, markup=False, highlight=False, soft_wrap=True)

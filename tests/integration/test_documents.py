@@ -1,0 +1,82 @@
+"""What the documents show is true: the commented configuration, the Python example, the links."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+
+def blocks(file: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", file.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def documented(repository: Path) -> dict[str, Any]:
+    block = blocks(repository / "docs" / "config.md", "yaml")[0]
+    return yaml.safe_load(block)
+
+
+def test_the_commented_configuration_is_accepted(documented: dict[str, Any]) -> None:
+    from graphium.training.run import check_config
+
+    check_config(documented)
+
+
+def test_the_commented_configuration_is_complete_and_shows_the_defaults(documented: dict[str, Any]) -> None:
+    from graphium.chem.featurizer import Featurizer
+    from graphium.config import SCALARS, SECTIONS
+    from graphium.data.mix import MixOptions
+    from graphium.nn.network import Network
+    from graphium.training.options import TrainerOptions
+
+    assert set(documented) == {*SCALARS, *SECTIONS}
+
+    def defaults(target: Any) -> dict[str, Any]:
+        parameters = inspect.signature(target).parameters.values()
+        return {p.name: p.default for p in parameters if p.name not in ("spec", "heads")}
+
+    assert set(documented["features"]) == set(defaults(Featurizer))
+    assert set(documented["data"]) - {"datasets"} == {field.name for field in dataclasses.fields(MixOptions)}
+    assert set(documented["model"]) == {*defaults(Network), "budget"}
+    assert set(documented["trainer"]) == set(defaults(TrainerOptions))
+    for section, target in (("model", Network), ("trainer", TrainerOptions), ("data", MixOptions)):
+        for key, value in defaults(target).items():
+            assert documented[section][key] == value, f"{section}.{key} of docs/config.md is not the default"
+
+
+def test_the_python_example_runs(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (example,) = blocks(repository / "README.md", "python")
+    assert len(example.strip().splitlines()) < 15
+    monkeypatch.chdir(tmp_path)
+    small = re.sub(r"max_epochs=\d+", "max_epochs=1, limit_train_batches=2, limit_val_batches=1, logger=False", example)
+    exec(compile(small, "README.md", "exec"), {})
+    assert (tmp_path / "my_model" / "model.safetensors").is_file()
+
+
+def test_commands_of_the_documents_compose(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shlex
+
+    from graphium.config import compose
+
+    monkeypatch.chdir(tmp_path)
+    commands = []
+    for file in (repository / "README.md", repository / "docs" / "quickstart.md"):
+        for block in blocks(file, "bash"):
+            commands += [line for line in block.splitlines() if line.startswith(("graphium-train", "graphium config"))]
+    (tmp_path / "mine.yaml").write_text("path: my.csv\ntargets: [y]\n")
+    for command in commands:
+        words = shlex.split(command.replace("<", "_").replace(">", "_"), comments=True)
+        words = [word for word in words if "=" in word]
+        assert set(compose(words))
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/index.md", "docs/quickstart.md"])
+def test_links_lead_to_files(name: str, repository: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", (repository / name).read_text()):
+        assert ((repository / name).parent / target).exists(), f"{name} links to {target}"
