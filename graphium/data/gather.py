@@ -1,0 +1,283 @@
+"""Rows of a store to one GraphBatch, by index arithmetic: no loop over molecules."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from graphium.data.batch import GraphBatch, Labels
+from graphium.data.labels import LabelBlock
+from graphium.data.store import GraphStore
+from graphium.data.transforms import LabelTransform
+from graphium.errors import GraphiumError
+from graphium.types import FeatureSpec, HeadSpec
+
+
+class Gather:
+    """Build batches from the rows of one table.
+
+    Columns stay in their mapped files and every call reads only what its rows need, in torch
+    operations.
+
+    Args:
+        store: The prepared table.
+        spec: The features that batches carry.
+        labels: Head name -> its labels in this table.
+        table: Number of the table in its mix, for ``GraphBatch.table``.
+        transforms: Head name -> label transform; values stay in label units where there is none.
+
+    Raises:
+        GraphiumError: the store does not hold a feature column.
+    """
+
+    def __init__(
+        self,
+        store: GraphStore,
+        spec: FeatureSpec,
+        labels: Mapping[str, LabelBlock],
+        table: int = 0,
+        transforms: Mapping[str, LabelTransform] | None = None,
+    ) -> None:
+        self._table = table
+        self._row_molecule = _tensor(store.row_molecule)
+        self._ptr = _Column(store.ptr)
+        self._component_size = _tensor(store.component_size)
+        self._bonds = _Column(store.bonds)
+        self._atoms = _Properties(store, "atom", [p.dtype for p in spec.atoms])
+        self._bond_properties = _Properties(store, "bond", [p.dtype for p in spec.bonds])
+        self._encodings = {c.name: (c.entity, _Column(store.feature(c.name))) for c in spec.encodings}
+        self._has_components = any(c.entity == "component" for c in spec.encodings)
+        transforms = transforms or {}
+        self._labels = {name: _HeadLabels(block, transforms.get(name)) for name, block in labels.items()}
+
+    def __call__(self, rows: Tensor) -> GraphBatch:
+        """Gather one batch.
+
+        Args:
+            rows: Row numbers of the table, int64 ``[n]``; each becomes one graph, in this order.
+
+        Raises:
+            GraphiumError: one of the rows failed in the preparation and has no molecule.
+        """
+        molecule = self._row_molecule.index_select(0, rows)
+        if bool((molecule < 0).any()):
+            failed = int(rows[molecule < 0][0])
+            raise GraphiumError(f"row {failed} has no molecule (see failures.csv); leave it out")
+        start = self._ptr.select(molecule).t().contiguous()
+        count = self._ptr.select(molecule + 1).t() - start
+        nodes, bonds = _Segments(start[0], count[0]), _Segments(start[1], count[1])
+        edge_index, bond_edges, edge_bond = self._edges(nodes, bonds)
+        rowptr = torch.zeros(nodes.total + 1, dtype=torch.int64, device=rows.device)
+        rowptr[1:].scatter_add_(0, edge_index[1], torch.ones_like(edge_index[1]))
+        x, x_num = self._atoms.select(nodes.index)
+        edge_attr, edge_num = self._bond_properties.select(edge_bond)
+        offsets = {"node": nodes.ptr, "edge": bonds.ptr}
+        return GraphBatch(
+            x=x,
+            x_num=x_num,
+            edge_index=edge_index,
+            edge_attr=edge_attr,
+            edge_num=edge_num,
+            rowptr=rowptr.cumsum(0),
+            batch=nodes.owner,
+            ptr=nodes.ptr,
+            bond_edges=bond_edges,
+            table=torch.full_like(rows, self._table),
+            row=rows,
+            encodings=self._gather_encodings(nodes, start[2], count[2]),
+            labels={name: head(rows, offsets.get(head.level)) for name, head in self._labels.items()},
+        )
+
+    def _edges(self, nodes: _Segments, bonds: _Segments) -> tuple[Tensor, Tensor, Tensor]:
+        """``edge_index``, ``bond_edges`` and, for every edge, the row of its bond in the store."""
+        # [4, bonds]: the two atoms of a bond, then the places of its two edges
+        table = self._bonds.select(bonds.index).t().to(torch.int64, memory_format=torch.contiguous_format)
+        ends, places = table[:2], table[2:]
+        ends += nodes.ptr.index_select(0, bonds.owner)
+        places += 2 * bonds.ptr.index_select(0, bonds.owner)
+        flat = places.reshape(-1)
+        edge_index = torch.empty(2, 2 * bonds.total, dtype=torch.int64, device=flat.device)
+        edge_index[0].scatter_(0, flat, ends.reshape(-1))
+        edge_index[1].scatter_(0, flat, ends.flip(0).reshape(-1))
+        edge_bond = torch.empty_like(flat).scatter_(0, flat, bonds.index.repeat(2))
+        return edge_index, places, edge_bond
+
+    def _gather_encodings(self, nodes: _Segments, start: Tensor, count: Tensor) -> dict[str, Tensor]:
+        index = {"node": nodes.index}
+        if self._has_components:
+            components = _Segments(start, count)
+            sizes = self._component_size.index_select(0, components.index)
+            index["component"] = torch.repeat_interleave(components.index, sizes, output_size=nodes.total)
+        return {name: column.select(index[entity]) for name, (entity, column) in self._encodings.items()}
+
+
+def concat(batches: Sequence[GraphBatch], heads: Sequence[HeadSpec]) -> GraphBatch:
+    """Join batches of several tables into one, graphs in the order of the batches.
+
+    Args:
+        batches: At least one batch; same features, no padding, no pairs.
+        heads: Heads that the result shall carry, in this order; those without labels get empty ones.
+    """
+    nodes = _starts([batch.num_nodes for batch in batches])
+    edges = _starts([batch.num_edges for batch in batches])
+    bonds = _starts([batch.num_bonds for batch in batches])
+    graphs = _starts([batch.num_graphs for batch in batches])
+    starts = {"graph": graphs, "node": nodes, "edge": bonds}
+    labels = {head.name: _join_labels(batches, head, starts[head.level]) for head in heads}
+    if len(batches) == 1:
+        return replace(batches[0], labels=labels)
+    first = batches[0]
+    return GraphBatch(
+        x=torch.cat([b.x for b in batches]),
+        x_num=torch.cat([b.x_num for b in batches]),
+        edge_index=torch.cat([b.edge_index + start for b, start in zip(batches, nodes, strict=True)], dim=1),
+        edge_attr=torch.cat([b.edge_attr for b in batches]),
+        edge_num=torch.cat([b.edge_num for b in batches]),
+        rowptr=_join_ptr([b.rowptr for b in batches], edges),
+        batch=torch.cat([b.batch + start for b, start in zip(batches, graphs, strict=True)]),
+        ptr=_join_ptr([b.ptr for b in batches], nodes),
+        bond_edges=torch.cat([b.bond_edges + start for b, start in zip(batches, edges, strict=True)], dim=1),
+        table=torch.cat([b.table for b in batches]),
+        row=torch.cat([b.row for b in batches]),
+        encodings={name: torch.cat([b.encodings[name] for b in batches]) for name in first.encodings},
+        labels=labels,
+    )
+
+
+class _Segments:
+    """Variable-length slices of a flat column, laid end to end in the batch.
+
+    ``start``, ``count`` int64 ``[n]``: where each slice begins in the column, and its length.
+    """
+
+    def __init__(self, start: Tensor, count: Tensor) -> None:
+        self.ptr = torch.zeros(len(count) + 1, dtype=torch.int64, device=count.device)
+        torch.cumsum(count, 0, out=self.ptr[1:])
+        self.total = int(self.ptr[-1])
+        # [total]: which slice an entry belongs to, and where it lies in the flat column
+        self.owner = torch.repeat_interleave(count, output_size=self.total)
+        self.index = self.within(start)
+
+    def within(self, start: Tensor) -> Tensor:
+        """int64 ``[total]``: consecutive numbers, counted from the ``start`` (``[n]``) of each slice."""
+        shift = (start - self.ptr[:-1]).index_select(0, self.owner)
+        return torch.arange(self.total, device=start.device).add_(shift)
+
+
+class _Column:
+    """Rows of a flat column, read as few wide words.
+
+    ``index_select`` copies single numbers at full speed and longer rows one call at a time, so a row
+    is seen as words of the widest integer that divides it.
+    """
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._dtype, self._shape = _tensor(array[:0]).dtype, array.shape[1:]
+        row_bytes = array.dtype.itemsize * math.prod(self._shape)
+        size = math.gcd(row_bytes, 8)
+        self._width = row_bytes // size
+        flat = _tensor(array).reshape(-1)
+        self._words = flat.view({1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[size])
+
+    def select(self, index: Tensor) -> Tensor:
+        """Some rows of the column, in its own dtype."""
+        if self._width > 1:
+            index = (index.unsqueeze(1) * self._width + torch.arange(self._width, device=index.device)).reshape(-1)
+        return self._words.index_select(0, index).view(self._dtype).reshape(-1, *self._shape)
+
+
+class _Properties:
+    """Codes and numbers of atoms or of bonds."""
+
+    def __init__(self, store: GraphStore, entity: str, dtypes: Sequence[str]) -> None:
+        suffixes = {"uint8": "codes", "int8": "ints", "float32": "floats"}
+        held = {suffix: _Column(store.feature(f"{entity}_{suffix}")) for d, suffix in suffixes.items() if d in dtypes}
+        self._codes = held.pop("codes", None)
+        self._numbers = list(held.values())
+
+    def select(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes uint8 ``[n, codes]`` and numbers float32 ``[n, numbers]`` of some atoms or bonds."""
+        codes = index.new_empty(len(index), 0, dtype=torch.uint8) if self._codes is None else self._codes.select(index)
+        numbers = [column.select(index).to(torch.float32) for column in self._numbers]
+        if not numbers:
+            return codes, index.new_empty(len(index), 0, dtype=torch.float32)
+        return codes, numbers[0] if len(numbers) == 1 else torch.cat(numbers, dim=1)
+
+
+class _HeadLabels:
+    """The labels of one head, ready to be gathered."""
+
+    def __init__(self, block: LabelBlock, transform: LabelTransform | None) -> None:
+        self.level = block.level
+        self._num_tasks = block.num_tasks
+        self._ptr, self._value = _tensor(block.ptr), _Column(block.value)
+        self._task = None if block.task is None else _Column(block.task)
+        self._entity = None if block.entity is None else _Column(block.entity)
+        self._transform = transform
+
+    def __call__(self, rows: Tensor, offset: Tensor | None) -> Labels:
+        """Labels of some rows; ``offset`` int64 ``[n + 1]`` is the first entity of each graph."""
+        start = self._ptr.index_select(0, rows)
+        found = _Segments(start, self._ptr.index_select(0, rows + 1) - start)
+        value = self._value.select(found.index).reshape(-1)
+        weight = torch.ones(len(value), device=rows.device)
+        if self._task is None:
+            entity = found.owner if offset is None else found.within(offset[:-1])
+            tasks = torch.arange(self._num_tasks, device=rows.device)
+            entity = entity.unsqueeze(1).expand(-1, self._num_tasks).reshape(-1)
+            task = tasks.expand(found.total, -1).reshape(-1)
+            total = torch.full((self._num_tasks,), float(found.total), device=rows.device)
+        else:
+            entity = found.owner
+            if self._entity is not None and offset is not None:
+                entity = self._entity.select(found.index) + offset.index_select(0, found.owner)
+            task = self._task.select(found.index).to(torch.int64)
+            total = torch.zeros(self._num_tasks, device=rows.device).scatter_add_(0, task, weight)
+        if self._transform is not None:
+            value = self._transform.forward(value, task)
+        return Labels(entity=entity, task=task, value=value.to(torch.float32), weight=weight, total=total)
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    """A tensor over the same memory; columns are read only, which torch cannot express."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.from_numpy(np.asarray(array))
+
+
+def _starts(sizes: Sequence[int]) -> list[int]:
+    starts = [0]
+    for size in sizes[:-1]:
+        starts.append(starts[-1] + size)
+    return starts
+
+
+def _join_ptr(pointers: Sequence[Tensor], starts: Sequence[int]) -> Tensor:
+    """Join offsets: the end of one part is the beginning of the next."""
+    parts = [ptr[:-1] + start for ptr, start in zip(pointers, starts, strict=True)]
+    return torch.cat([*parts, pointers[-1][-1:] + starts[-1]])
+
+
+def _join_labels(batches: Sequence[GraphBatch], head: HeadSpec, starts: Sequence[int]) -> Labels:
+    both = zip(batches, starts, strict=True)
+    found = [(batch.labels[head.name], start) for batch, start in both if head.name in batch.labels]
+    if not found:
+        nothing = torch.empty(0, dtype=torch.int64, device=batches[0].ptr.device)
+        number = nothing.to(torch.float32)
+        return Labels(nothing, nothing, number, number, number.new_zeros(head.num_tasks))
+    if len(found) == 1:
+        labels, start = found[0]
+        return replace(labels, entity=labels.entity + start) if start else labels
+    return Labels(
+        entity=torch.cat([labels.entity + start for labels, start in found]),
+        task=torch.cat([labels.task for labels, _ in found]),
+        value=torch.cat([labels.value for labels, _ in found]),
+        weight=torch.cat([labels.weight for labels, _ in found]),
+        total=torch.stack([labels.total for labels, _ in found]).sum(0),
+    )

@@ -1,0 +1,124 @@
+"""Label columns chosen by name and pattern, with the reason for every column taken or left out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from graphium.data.infer import ColumnFacts, words_of
+from graphium.data.readers import Table, shorten
+
+_ID_WORDS = {"id", "ids", "idx", "index", "identifier", "cid", "uuid", "unnamed"}
+_SPLIT_WORDS = {"split", "splits", "fold", "folds", "set", "subset", "partition"}
+_WEIGHT_NAMES = {"weight", "weights", "sample weight", "sample weights"}
+_TIME_NAMES = {"time", "date", "datetime", "timestamp", "year", "month", "day"}
+
+
+def select_columns(
+    patterns: Iterable[str], table: Table, facts: Mapping[str, ColumnFacts], reserved: Mapping[str, str]
+) -> tuple[list[str], list[str]]:
+    """Choose label columns by name and pattern.
+
+    Args:
+        patterns: Names, patterns with ``*`` and ``?``, and ``-name`` to exclude.
+        table: The table.
+        facts: The facts of the columns that patterns match.
+        reserved: Column -> why it is no label, e.g. ``the split column``.
+
+    Returns:
+        The chosen columns in the table's order (named ones in the order named), and sentences that
+        name each column that a pattern accepted or rejected, with the reason.
+    """
+    wanted, excluded = split_patterns(patterns, table)
+    chosen: dict[str, None] = {}
+    reasons: dict[tuple[bool, str], list[str]] = {}
+    for pattern in wanted:
+        if pattern in table.columns:
+            chosen[pattern] = None
+            continue
+        for name in match(pattern, table.columns):
+            if name in chosen:
+                continue
+            reason = reserved.get(name) or (f"excluded by -{excluded[name]}" if name in excluded else None)
+            reason = reason or not_a_label(facts[name], by_name=pattern == "*")
+            accepted = reason is None
+            if accepted:
+                chosen[name] = None
+            reasons.setdefault((accepted, reason or _accepted(facts[name])), []).append(name)
+    messages = [
+        f"{'takes' if accepted else 'leaves out'} {', '.join(names)}: {reason}"
+        for (accepted, reason), names in sorted(reasons.items(), key=lambda item: not item[0][0])
+    ]
+    return [name for name in chosen if name not in excluded], messages
+
+
+def split_patterns(patterns: Iterable[str], table: Table) -> tuple[list[str], dict[str, str]]:
+    """Part names and patterns into the wanted ones and the excluded columns (column -> what excludes it).
+
+    A text with commas that is no column itself is taken apart: ``"*,-mw"`` is ``["*", "-mw"]``.
+
+    Raises:
+        GraphiumError: a name or pattern that matches no column.
+    """
+    words: list[str] = []
+    for pattern in patterns:
+        text = str(pattern)
+        words += [text] if text in table.columns else [word.strip() for word in text.split(",") if word.strip()]
+    wanted, excluded = [], {}
+    for word in words:
+        removes = word.startswith("-") and word not in table.columns
+        names = match(word[1:] if removes else word, table.columns)
+        if not names:
+            table.require([word[1:] if removes else word])
+        if removes:
+            excluded.update(dict.fromkeys(names, word[1:]))
+        else:
+            wanted.append(word)
+    if excluded and not wanted:
+        wanted = ["*"]
+    return wanted, excluded
+
+
+def match(pattern: str, columns: Sequence[str]) -> list[str]:
+    """Return the columns that a name or a pattern with ``*`` and ``?`` means; other signs stand for themselves.
+
+    >>> match("log*", ["logP [uM]", "log", "mw"])
+    ['logP [uM]', 'log']
+    """
+    if pattern in columns:
+        return [pattern]
+    expression = re.compile("".join({"*": ".*", "?": "."}.get(sign, re.escape(sign)) for sign in pattern), re.DOTALL)
+    return [name for name in columns if expression.fullmatch(name)] if {"*", "?"} & set(pattern) else []
+
+
+def not_a_label(facts: ColumnFacts, *, by_name: bool) -> str | None:
+    """Say why a column cannot be a label, or None; ``by_name`` also judges names and running numbers."""
+    if facts.form == "empty":
+        return "every cell is empty"
+    if facts.form == "time":
+        return "dates"
+    if facts.form == "text" and facts.odd is not None:
+        share = "text" if facts.num_odd == facts.present else f"text in {facts.num_odd} of {facts.present} cells"
+        return f"{share}, e.g. {shorten(facts.odd[1])} in row {facts.odd[0]}"
+    if not by_name:
+        return None
+    words = words_of(facts.name)
+    if words and (words[-1] in _ID_WORDS or words[0] == "unnamed"):
+        return "named like an id"
+    if words and (words[-1] in _SPLIT_WORDS and (len(words) > 1 or words[0] in _SPLIT_WORDS)):
+        return "named like a split"
+    name = " ".join(words)
+    if name in _WEIGHT_NAMES:
+        return "named like a weight"
+    if name in _TIME_NAMES or (words and words[-1] == "date"):
+        return "named like a time"
+    if facts.is_running():
+        return "a running number"
+    if facts.is_unique():
+        return "integers that never repeat, as in an id"
+    return None
+
+
+def _accepted(facts: ColumnFacts) -> str:
+    what = {"number": "numbers", "boolean": "true/false", "list": "lists of numbers"}[facts.form]
+    return f"0/1 {what}, binary" if facts.kind == "binary" and facts.form != "boolean" else f"{what}, {facts.kind}"
