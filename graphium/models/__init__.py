@@ -1,0 +1,1 @@
+"""A network at rest: saved models and their cards."""

@@ -1,0 +1,1 @@
+"""Predictions to a better network: losses, metrics, the Lightning modules, `run`. Lightning is imported here alone."""

@@ -1,0 +1,299 @@
+"""Callbacks of a run: averaged weights, the best and the last checkpoint, the table of epochs."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, Checkpoint, WeightAveraging
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from graphium.errors import GraphiumError, suggest
+from graphium.training.module import Module
+
+
+class Interrupted(Exception):
+    """The run was asked to stop, and has stopped between two steps with ``last.ckpt`` written."""
+
+
+class InterruptGuard:
+    """Turns the first Ctrl-C (or SIGTERM) into a request to stop after the present step.
+
+    A second one interrupts at once. Handlers are put back at the end; outside the main thread, where
+    none can be set, the guard does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> InterruptGuard:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+
+class Averaging(WeightAveraging):
+    """Exponential moving average of the weights, validated and saved in place of the weights themselves.
+
+    Buffers are copied and not averaged: some of them are integers.
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(decay))
+        self._average = get_ema_multi_avg_fn(decay)
+        self._pairs: tuple[list[Tensor], list[Tensor], list[tuple[Tensor, Tensor]]] | None = None
+        self._swapped = False
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        self._pairs = None
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step > self._latest_update_step:
+            self.update(pl_module)
+            self._latest_update_step = trainer.global_step
+
+    def update(self, module: nn.Module) -> None:
+        """What ``AveragedModel.update_parameters`` does, without walking through the modules every step."""
+        averaged = self._average_model
+        assert averaged is not None
+        if self._pairs is None:
+            # The first update copies; it also shows that both sides have the same tensors.
+            began = int(averaged.n_averaged) == 0
+            self._pairs = (
+                [p.detach() for p in averaged.module.parameters()],
+                [p.detach() for p in module.parameters()],
+                list(zip(averaged.module.buffers(), module.buffers(), strict=True)),
+            )
+            if began:
+                averaged.update_parameters(module)
+                return
+        averages, weights, buffers = self._pairs
+        self._average(averages, weights, averaged.n_averaged)
+        for average, buffer in buffers:
+            average.copy_(buffer)
+        averaged.n_averaged += 1
+
+    def _swap_models(self, pl_module: pl.LightningModule) -> None:
+        super()._swap_models(pl_module)
+        self._swapped = not self._swapped
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """A validation that breaks off leaves the averaged weights in the network: put them back."""
+        if self._swapped:
+            self._swap_models(pl_module)
+
+
+class BestCheckpoint(Checkpoint):
+    """Keeps ``best.ckpt``, the weights with the best monitored number, and stops when it stays away.
+
+    Args:
+        folder: Where ``best.ckpt`` goes.
+        monitor: A key of ``Module.validation``.
+        mode: Whether it should fall or rise.
+        patience: Validations without a better one before training stops; None never stops.
+    """
+
+    def __init__(self, folder: Path, monitor: str, mode: Literal["min", "max"], patience: int | None = None) -> None:
+        self.path = Path(folder) / "best.ckpt"
+        self.monitor, self.mode, self.patience = monitor, mode, patience
+        self.value: float | None = None
+        self.epoch = 0.0
+        self.step = 0
+        self.misses = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._stop_if_patience_is_over(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Module)
+        if self.monitor not in pl_module.validation:
+            raise GraphiumError(
+                f"trainer.monitor {self.monitor!r} is not measured in this run; "
+                f"{suggest(self.monitor, pl_module.validation)}"
+            )
+        value = pl_module.validation[self.monitor]
+        if self._is_better(value):
+            self.value, self.misses = value, 0
+            self.epoch, self.step = epochs_done(trainer), trainer.global_step
+            save_atomically(trainer, self.path)
+        else:
+            self.misses += 1
+        self._stop_if_patience_is_over(trainer)
+
+    def _is_better(self, value: float) -> bool:
+        if math.isnan(value):
+            return False
+        if self.value is None:
+            return True
+        return value < self.value if self.mode == "min" else value > self.value
+
+    def _stop_if_patience_is_over(self, trainer: pl.Trainer) -> None:
+        if self.patience is not None and self.misses >= self.patience:
+            trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"value": self.value, "epoch": self.epoch, "step": self.step, "misses": self.misses}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.value, self.misses = state_dict["value"], state_dict["misses"]
+        self.epoch, self.step = state_dict["epoch"], state_dict["step"]
+
+
+class LastCheckpoint(Checkpoint):
+    """Keeps ``last.ckpt``: after every epoch and validation, every ``save_every`` steps, and on interruption."""
+
+    def __init__(self, folder: Path, *, save_every: int | None = None, guard: InterruptGuard | None = None) -> None:
+        self.path = Path(folder) / "last.ckpt"
+        self.save_every, self.guard = save_every, guard
+        self.saved_on_interrupt = False
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, Module)
+        if not pl_module.close_step():
+            return
+        self._stop_if_asked(trainer)
+        if self.save_every and trainer.global_step % self.save_every == 0:
+            save_atomically(trainer, self.path)
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, *arguments: Any, **more: Any) -> None:
+        self._stop_if_asked(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            save_atomically(trainer, self.path)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        save_atomically(trainer, self.path)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        if not isinstance(exception, KeyboardInterrupt | SIGTERMException | Interrupted):
+            return
+        assert isinstance(pl_module, Module)
+        # Saving is collective: a rank that was interrupted alone would wait for the others for ever.
+        if pl_module.can_save and (trainer.world_size == 1 or isinstance(exception, Interrupted)):
+            save_atomically(trainer, self.path)
+            self.saved_on_interrupt = True
+
+    def _stop_if_asked(self, trainer: pl.Trainer) -> None:
+        if self.guard is None:
+            return
+        asked = self.guard.requested
+        if trainer.world_size > 1:
+            asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
+        if asked:
+            raise Interrupted
+
+
+class History(Callback):
+    """Writes ``metrics.csv``: one row per validation, or per epoch where nothing was validated.
+
+    Columns: epoch, step, lr, train/loss (mean over the steps since the row before), seconds and molecules
+    per second of this part of the run, and the numbers of the validation. The rows travel in the checkpoint, so
+    that the file of a resumed run is whole.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.rows: list[dict[str, float]] = []
+        self._molecules = 0
+        self._since = time.perf_counter()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._molecules, self._since = 0, time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._molecules += batch.num_graphs
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._seconds = time.perf_counter() - self._since
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Module)
+        self._add(trainer, pl_module, dict(pl_module.validation))
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Module)
+        if not self.rows or self.rows[-1]["step"] != trainer.global_step:
+            self._seconds = time.perf_counter() - self._since
+            self._add(trainer, pl_module, {})
+
+    def _add(self, trainer: pl.Trainer, module: Module, numbers: dict[str, float]) -> None:
+        row: dict[str, float] = {
+            "epoch": epochs_done(trainer),
+            "step": trainer.global_step,
+            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+        }
+        loss = module.train_loss.take(trainer.strategy.reduce if trainer.world_size > 1 else None)
+        if loss is not None:
+            row["train/loss"] = loss
+        row["seconds"] = round(self._seconds, 3)
+        row["molecules_per_second"] = round(self._molecules * trainer.world_size / max(self._seconds, 1e-9), 1)
+        self.rows.append({**row, **numbers})
+        self._molecules, self._since = 0, time.perf_counter()
+        if trainer.is_global_zero:
+            write_rows(self.path, self.rows)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": [dict(row) for row in self.rows]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = [dict(row) for row in state_dict["rows"]]
+
+
+def epochs_done(trainer: pl.Trainer) -> float:
+    """Epochs trained so far; a fraction inside an epoch."""
+    epochs: Any = trainer.fit_loop.epoch_progress.current
+    batches: Any = trainer.fit_loop.epoch_loop.batch_progress.current
+    if epochs.processed == epochs.ready:
+        return float(epochs.processed)
+    return round(epochs.processed + batches.processed / trainer.num_training_batches, 4)
+
+
+def write_rows(path: Path, rows: list[dict[str, float]]) -> None:
+    """Write rows as CSV, with the columns of all of them in order of first appearance."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def save_atomically(trainer: pl.Trainer, path: Path) -> None:
+    """Save a checkpoint beside ``path`` and move it there, so that a kill leaves the old or the new one whole."""
+    unfinished = path.with_name(path.name + ".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        trainer.save_checkpoint(unfinished, weights_only=False)
+        if trainer.is_global_zero:
+            os.replace(unfinished, path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise GraphiumError(f"cannot write {str(path)!r} ({error}); make room or choose another run_dir") from error

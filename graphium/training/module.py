@@ -1,0 +1,230 @@
+"""The Lightning module: a network, the losses of its heads, and what a checkpoint must hold beyond weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from graphium.data.batch import GraphBatch
+from graphium.data.transforms import LabelTransform
+from graphium.errors import GraphiumError
+from graphium.registry import PartConfig, build
+from graphium.training.checkpoint import RESUME_KEY, ResumeState, resumable_loops, snapshot_random_states
+from graphium.training.evaluation import Evaluator
+from graphium.training.losses import Losses
+from graphium.training.options import Weighting
+from graphium.training.weighting import combine, sum_over_ranks
+from graphium.types import HeadSpec
+
+
+class Module(pl.LightningModule):
+    """Trains a network on the labels of its heads.
+
+    Args:
+        network: Called with a :class:`GraphBatch`, returns head name -> ``[entities, tasks(, classes)]``.
+        heads: Heads of the network; their tasks carry the fitted label transforms.
+        optimizer: Name or configuration of an optimiser part, e.g. ``{"name": "adamw", "lr": 2e-3}``.
+        schedule: Name or configuration of a schedule part, or None for a fixed learning rate.
+        weighting: What counts equally in the loss: ``labels``, ``tasks`` or ``datasets``.
+
+    The gradients of one optimiser step are those of the whole step as one batch, however it is spread
+    over micro-batches and ranks: denominators are the ``total`` of the labels, summed over ranks.
+    After each validation :attr:`validation` holds ``val/loss`` and ``val/<dataset>/<metric>``.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        heads: Sequence[HeadSpec],
+        *,
+        optimizer: PartConfig = "adamw",
+        schedule: PartConfig | None = "cosine",
+        weighting: Weighting = "datasets",
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.heads = tuple(heads)
+        self.optimizer_config, self.schedule_config, self.weighting = optimizer, schedule, weighting
+        self.losses = Losses(self.heads)
+        self.validation: dict[str, float] = {}
+        self.log_every = 50
+        self.running_loss: float | None = None
+        self.train_loss = RunningMean()
+        self._datasets = {head.name: head.dataset for head in self.heads}
+        self._evaluator: Evaluator | None = None
+        self._sums: dict[str, list[Tensor]] = {}
+        self._resume = ResumeState()
+
+    def forward(self, batch: GraphBatch) -> dict[str, Tensor]:
+        return self.network(batch)
+
+    def configure_optimizers(self) -> Any:
+        parameters = list(self.network.parameters())
+        optimizer = build("optimizer", self.optimizer_config, where="optim", parameters=parameters)
+        if self.schedule_config is None:
+            return optimizer
+        num_steps = int(self.trainer.estimated_stepping_batches)
+        schedule = build(
+            "schedule", self.schedule_config, where="optim.schedule", optimizer=optimizer, num_steps=num_steps
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        if not isinstance(batch, GraphBatch):
+            return super().transfer_batch_to_device(batch, device, dataloader_idx)
+        return batch if batch.x.device == device else batch.to(device, non_blocking=True)
+
+    def step_loss(self, batch: GraphBatch) -> Tensor:
+        """The share of this micro-batch on this rank in the loss of the whole optimiser step."""
+        numerators, _ = self.losses(self.network(batch), batch.labels)
+        totals = sum_over_ranks({name: batch.labels[name].total for name in numerators})
+        return combine(numerators, totals, self.weighting, self._datasets)
+
+    def training_step(self, batch: GraphBatch, batch_idx: int) -> Tensor:
+        loss = self.step_loss(batch)
+        self.train_loss.add(loss.detach())
+        # `combine` has divided by the whole step, and Lightning and DDP divide by micro-batches and ranks again.
+        repeats = self.trainer.accumulate_grad_batches * self.trainer.world_size
+        return loss if repeats == 1 else loss * repeats
+
+    def on_train_batch_start(self, batch: GraphBatch, batch_idx: int) -> None:
+        if batch_idx % self.trainer.accumulate_grad_batches == 0:
+            self._resume.open_step(self.trainer.fit_loop.total_batch_idx)
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        self._resume.in_optimizer = True
+
+    def on_train_batch_end(self, outputs: Any, batch: GraphBatch, batch_idx: int) -> None:
+        self.close_step()
+
+    def close_step(self) -> bool:
+        """Take note that an optimiser step is complete; true for the first to ask after each step.
+
+        Callbacks are asked before the module, and may save a checkpoint then.
+        """
+        if not self._resume.in_optimizer:
+            return False
+        self._resume.in_optimizer = False
+        self.train_loss.close_step()
+        if self.trainer.global_step % self.log_every == 0:
+            self._look_at_loss()
+        return True
+
+    @property
+    def can_save(self) -> bool:
+        """False while the optimiser is changing the weights: nothing consistent can be saved then."""
+        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current
+        return not (self._resume.in_optimizer and progress.processed < progress.ready)
+
+    def _look_at_loss(self) -> None:
+        """Read the loss of the last step from the device; not every step, because reading waits for it."""
+        self.running_loss = float(self.train_loss.last)
+        if self.running_loss != self.running_loss or abs(self.running_loss) == float("inf"):
+            raise GraphiumError(
+                f"the training loss is {self.running_loss} at step {self.trainer.global_step}; "
+                "use a smaller optim.lr, or look for extreme labels"
+            )
+
+    def on_validation_epoch_start(self) -> None:
+        self._evaluator = Evaluator(self.heads, {head.name: LabelTransform(head.tasks) for head in self.heads})
+        self._sums = {}
+
+    def validation_step(self, batch: GraphBatch, batch_idx: int) -> None:
+        predictions = self.network(batch)
+        assert self._evaluator is not None
+        self._evaluator.update(predictions, batch.labels)
+        numerators, denominators = self.losses(predictions, batch.labels)
+        for name, numerator in numerators.items():
+            sums = self._sums.setdefault(name, [torch.zeros_like(numerator), torch.zeros_like(numerator)])
+            sums[0] += numerator
+            sums[1] += denominators[name]
+
+    def on_validation_epoch_end(self) -> None:
+        assert self._evaluator is not None
+        numbers = flatten_metrics("val", self._evaluator.compute())
+        if self._sums:
+            numerators = sum_over_ranks({name: sums[0] for name, sums in self._sums.items()})
+            totals = sum_over_ranks({name: sums[1] for name, sums in self._sums.items()})
+            numbers = {"val/loss": float(combine(numerators, totals, self.weighting, self._datasets)), **numbers}
+        self.validation = numbers
+        self._evaluator = None
+        self._resume.validated_at = self.trainer.fit_loop.total_batch_idx
+        self.log_dict(numbers, batch_size=1)
+
+    def on_train_start(self) -> None:
+        self._resume.restore_random_states(self.trainer.global_rank)
+
+    def on_validation_start(self) -> None:
+        self._resume.open_validation()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.can_save:
+            self.close_step()
+        loops, random_states = resumable_loops(self.trainer, self._resume)
+        checkpoint["loops"]["fit_loop"] = loops
+        checkpoint[RESUME_KEY] = {
+            "random_states": snapshot_random_states(random_states, self.trainer.world_size),
+            "train_loss": self.train_loss.state_dict(),
+            "validated_at": self._resume.validated_at,
+            "validation": dict(self.validation),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        saved = checkpoint.get(RESUME_KEY)
+        if saved is None:
+            return
+        self._resume.pending_random_states = saved["random_states"]
+        self._resume.validated_at = saved["validated_at"]
+        self.train_loss.load_state_dict(saved["train_loss"])
+        self.validation = dict(saved["validation"])
+
+
+class RunningMean:
+    """Mean loss of the optimiser steps since the last :meth:`take`, kept on the device.
+
+    Micro-batches of a step that is not complete stand apart, so that a checkpoint can leave them out.
+    """
+
+    def __init__(self) -> None:
+        self.sum: Tensor | float = 0.0
+        self.last: Tensor | float = 0.0
+        self.steps = 0
+        self.recent: float | None = None
+        self._open: Tensor | float = 0.0
+
+    def add(self, loss: Tensor) -> None:
+        """Add the share of one micro-batch."""
+        self._open = self._open + loss
+
+    def close_step(self) -> None:
+        self.last, self._open = self._open, 0.0
+        self.sum = self.sum + self.last
+        self.steps += 1
+
+    def take(self, reduce: Callable[..., Any] | None = None) -> float | None:
+        """The mean so far, None without a step; starts anew. ``reduce`` adds up the shares of all ranks."""
+        total = reduce(self.sum, reduce_op="sum") if reduce and isinstance(self.sum, Tensor) else self.sum
+        self.recent = float(total) / self.steps if self.steps else None
+        self.sum, self.steps = 0.0, 0
+        return self.recent
+
+    def state_dict(self) -> dict[str, Any]:
+        total = self.sum.detach().cpu().clone() if isinstance(self.sum, Tensor) else torch.tensor(self.sum)
+        return {"sum": total, "steps": self.steps}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.sum, self.steps, self._open = state["sum"], state["steps"], 0.0
+
+
+def flatten_metrics(part: str, metrics: Mapping[str, Any]) -> dict[str, float]:
+    """``{dataset: {metric: number}}`` as ``part/dataset/metric`` -> number; undefined and per-task ones left out."""
+    return {
+        f"{part}/{dataset}/{name}": float(value)
+        for dataset, numbers in metrics.items()
+        for name, value in numbers.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }

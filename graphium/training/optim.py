@@ -1,0 +1,114 @@
+"""Optimisers, and learning rates that follow the optimiser step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from graphium.errors import GraphiumError
+from graphium.registry import register, validate
+
+
+@register("optimizer", "adamw")
+def adamw(
+    parameters: Iterable[nn.Parameter],
+    lr: float = 1e-3,
+    weight_decay: float = 0.0,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+) -> Optimizer:
+    """AdamW (Loshchilov & Hutter 2019); weight decay acts on matrices only, not on biases and norms."""
+    groups = _groups(parameters, weight_decay)
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=_can_fuse(groups))
+
+
+@register("optimizer", "adam")
+def adam(
+    parameters: Iterable[nn.Parameter],
+    lr: float = 1e-3,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+) -> Optimizer:
+    """Adam (Kingma & Ba 2015)."""
+    groups = _groups(parameters, 0.0)
+    return torch.optim.Adam(groups, lr=lr, betas=betas, eps=eps, fused=_can_fuse(groups))
+
+
+@register("optimizer", "sgd")
+def sgd(
+    parameters: Iterable[nn.Parameter], lr: float = 1e-2, momentum: float = 0.9, weight_decay: float = 0.0
+) -> Optimizer:
+    """Stochastic gradient descent with momentum."""
+    groups = _groups(parameters, weight_decay)
+    return torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=_can_fuse(groups))
+
+
+@register("schedule", "cosine")
+def cosine(optimizer: Optimizer, num_steps: int, warmup: float = 0.1, final: float = 0.0) -> LambdaLR:
+    """Linear warm-up, then half a cosine down to ``final`` times the learning rate.
+
+    ``warmup`` below 1 is a fraction of all steps, from 1 on a number of steps.
+    """
+    return _schedule(optimizer, num_steps, warmup, lambda x: final + (1 - final) * 0.5 * (1 + math.cos(math.pi * x)))
+
+
+@register("schedule", "linear")
+def linear(optimizer: Optimizer, num_steps: int, warmup: float = 0.1, final: float = 0.0) -> LambdaLR:
+    """Linear warm-up, then a straight line down to ``final`` times the learning rate."""
+    return _schedule(optimizer, num_steps, warmup, lambda x: final + (1 - final) * (1 - x))
+
+
+@register("schedule", "constant")
+def constant(optimizer: Optimizer, num_steps: int, warmup: float = 0.0) -> LambdaLR:
+    """Linear warm-up, then the learning rate as it is."""
+    return _schedule(optimizer, num_steps, warmup, lambda x: 1.0)
+
+
+def check_optim(
+    optim: Mapping[str, Any], *, where: str = "optim"
+) -> tuple[dict[str, Any], dict[str, Any] | str | None]:
+    """Judge an ``optim`` section; return the optimiser's and the schedule's configuration."""
+    optimizer = {key: value for key, value in optim.items() if key != "schedule"}
+    optimizer.setdefault("name", "adamw")
+    schedule = optim.get("schedule", "cosine")
+    validate("optimizer", optimizer, where=where)
+    if schedule is not None:
+        validate("schedule", schedule, where=f"{where}.schedule")
+    return optimizer, schedule
+
+
+def _schedule(optimizer: Optimizer, num_steps: int, warmup: float, decay: Callable[[float], float]) -> LambdaLR:
+    """``decay`` maps the share of steps done after the warm-up, 0 to 1, to a factor."""
+    if warmup < 0:
+        raise GraphiumError(f"schedule.warmup is {warmup}; give a fraction of the steps or a number of steps")
+    rising = round(warmup * num_steps) if warmup < 1 else int(warmup)
+    falling = max(1, num_steps - rising)
+
+    def factor(step: int) -> float:
+        if step < rising:
+            return (step + 1) / rising
+        return decay(min(1.0, (step - rising) / falling))
+
+    return LambdaLR(optimizer, factor)
+
+
+def _groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    trained = [p for p in parameters if p.requires_grad]
+    if weight_decay == 0:
+        return [{"params": trained, "weight_decay": 0.0}]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _can_fuse(groups: list[dict[str, Any]]) -> bool:
+    """The fused kernels update all parameters in one pass; they exist for floats on CPU and CUDA."""
+    return all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for g in groups for p in g["params"])

@@ -1,0 +1,324 @@
+"""The one function behind ``graphium-train``: from a composed configuration to a finished run folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+import yaml
+from rich.console import Console
+
+import graphium
+from graphium.chem.featurizer import Featurizer
+from graphium.data.mix import Mix, MixOptions, build_mix, check_data
+from graphium.errors import GraphiumError, suggest
+from graphium.models.saved import plain, save_model
+from graphium.nn.network import Network, build_network, check_network
+from graphium.registry import check_arguments
+from graphium.training.callbacks import Averaging, BestCheckpoint, History, Interrupted, InterruptGuard, LastCheckpoint
+from graphium.training.checkpoint import check_fits, network_weights, read_checkpoint
+from graphium.training.datamodule import DataModule
+from graphium.training.display import TrainingBar, quiet_lightning, result_table
+from graphium.training.environment import describe_environment
+from graphium.training.module import Module
+from graphium.training.optim import check_optim
+from graphium.training.options import TrainerOptions
+from graphium.training.plan import print_plan
+from graphium.training.results import PredictionTable, evaluate, training_statistics
+
+_TOP = (
+    "seed",
+    "name",
+    "data_dir",
+    "store_dir",
+    "run_dir",
+    "ckpt_path",
+    "features",
+    "data",
+    "model",
+    "optim",
+    "trainer",
+)
+_EVALUATED = ("val", "test", "test_seen")
+_RUN_DIR = "GRAPHIUM_RUN_DIR"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a finished run gives back: its folder, ``metrics.json`` and the network with the kept weights."""
+
+    run_dir: Path
+    metrics: dict[str, Any]
+    network: Network
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A configuration that has been judged, section by section."""
+
+    config: dict[str, Any]
+    seed: int
+    options: TrainerOptions
+    data: MixOptions
+    features: dict[str, Any]
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any] | str | None
+
+
+def check_config(config: Mapping[str, Any]) -> Settings:
+    """Judge a whole configuration without touching a file.
+
+    Raises:
+        GraphiumError: an unknown key, a wrong type or an unknown part, anywhere.
+    """
+    for key in config:
+        if key not in _TOP:
+            raise GraphiumError(f"unknown key {key}; {suggest(str(key), _TOP)}")
+    sections = {key: _section(config, key) for key in ("features", "data", "model", "optim", "trainer")}
+    seed = config.get("seed", 42)
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise GraphiumError(f"seed is {seed!r}; give a whole number from 0 to {2**32 - 1}")
+    data, _ = check_data(sections["data"])
+    check_network(**sections["model"])
+    optimizer, schedule = check_optim(sections["optim"])
+    return Settings(
+        config=dict(config),
+        seed=seed,
+        options=TrainerOptions.from_config(sections["trainer"]),
+        data=data,
+        features=check_arguments(Featurizer, sections["features"], where="features"),
+        optimizer=optimizer,
+        schedule=schedule,
+    )
+
+
+def run(config: Mapping[str, Any]) -> RunResult:
+    """Train as a composed configuration says, and leave a complete run folder.
+
+    Args:
+        config: Plain values: ``seed name data_dir store_dir run_dir ckpt_path`` and the sections
+            ``features data model optim trainer``.
+
+    Raises:
+        GraphiumError: anything that the user can mend, and an interruption (it says how to resume).
+    """
+    settings = check_config(config)
+    options = settings.options
+    console = Console(stderr=True, quiet=not options.progress)
+    checkpoint = read_checkpoint(config["ckpt_path"]) if config.get("ckpt_path") else None
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    featurizer = Featurizer(**settings.features)
+    mix = build_mix(
+        _section(config, "data"),
+        featurizer,
+        data_dir=config.get("data_dir"),
+        store_dir=config.get("store_dir"),
+        progress=options.progress,
+    )
+    seed_everything(settings.seed)
+    network = build_network(mix.spec, mix.heads, **_section(config, "model"))
+    if checkpoint is not None:
+        check_fits(checkpoint, network, config["ckpt_path"])
+
+    run_dir = _run_dir(config)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    (run_dir / "config.yaml").write_text(yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
+    with quiet_lightning():
+        return _train(settings, mix, featurizer, network, run_dir, console)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the global generators of torch, numpy and python."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def _train(
+    settings: Settings, mix: Mix, featurizer: Featurizer, network: Network, run_dir: Path, console: Console
+) -> RunResult:
+    options = settings.options
+    folder = run_dir / "checkpoints"
+    guard = InterruptGuard()
+    best = BestCheckpoint(folder, options.monitor, options.direction, options.patience)
+    last = LastCheckpoint(folder, save_every=options.save_every, guard=guard)
+    callbacks: list[pl.Callback] = [History(run_dir / "metrics.csv"), best, last]
+    if options.averaging is not None:
+        callbacks.insert(0, Averaging(options.averaging))
+    if options.progress:
+        callbacks.append(TrainingBar(console))
+    trainer = make_trainer(options, callbacks, default_root_dir=run_dir)
+    module = Module(
+        network, mix.heads, optimizer=settings.optimizer, schedule=settings.schedule, weighting=options.weighting
+    )
+    module.log_every = options.log_every
+    data = DataModule(mix, batch_size=settings.data.batch_size, seed=settings.seed)
+    if options.compile:
+        network.compile(dynamic=True)
+
+    summary = mix.summary()
+    device = trainer.strategy.root_device
+    steps = -(
+        -len(mix.loader("train", batch_size=settings.data.batch_size, world_size=trainer.world_size))
+        // options.accumulate
+    )
+    facts = {
+        "parameters": f"{network.num_parameters():,}",
+        "device": f"{device.type} x {trainer.world_size}, precision {options.precision}, "
+        f"{torch.get_num_threads()} CPU threads",
+        "steps per epoch": f"{steps:,} of {settings.data.batch_size * trainer.world_size * options.accumulate} rows",
+        "best weights": f"by {options.monitor} ({options.direction})"
+        + (f", averaged with decay {options.averaging}" if options.averaging else ""),
+        "run folder": run_dir,
+    }
+    if trainer.is_global_zero:
+        print_plan(summary, facts, console)
+        _write_json(run_dir / "environment.json", describe_environment(summary, seed=settings.seed, device=device))
+
+    ckpt_path = settings.config.get("ckpt_path")
+    _bring_best(ckpt_path, best.path)
+    _fit(trainer, module, data, ckpt_path, guard, last)
+    if torch.distributed.is_initialized():
+        # What follows is done once, and must not wait for other processes.
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+    if not trainer.is_global_zero:
+        return RunResult(run_dir, {}, network)
+    metrics, kept = _finish(settings, mix, module, best, run_dir, device)
+    save_model(
+        run_dir / "model",
+        network,
+        featurizer,
+        mix.heads,
+        facts={"name": settings.config.get("name"), "graphium": graphium.__version__, **kept},
+        metrics=metrics,
+    )
+    console.print(result_table(metrics))
+    console.print(f"weights: {kept['weights']}; everything is in {run_dir}", highlight=False, soft_wrap=True)
+    return RunResult(run_dir, metrics, network)
+
+
+def make_trainer(options: TrainerOptions, callbacks: list[pl.Callback], *, default_root_dir: Path) -> pl.Trainer:
+    """A Lightning trainer for these options."""
+    try:
+        return pl.Trainer(callbacks=callbacks, default_root_dir=default_root_dir, **options.lightning_arguments())
+    except Exception as error:  # Lightning's kinds differ from version to version
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise GraphiumError(
+            f"trainer.accelerator {options.accelerator!r} with {options.devices} device(s) cannot be used here "
+            f"({reason.rstrip('.')}); use trainer=cpu or other devices"
+        ) from error
+
+
+def _fit(
+    trainer: pl.Trainer, module: Module, data: DataModule, ckpt_path: Any, guard: InterruptGuard, last: LastCheckpoint
+) -> None:
+    """Train; an interruption becomes one sentence that says how to go on."""
+    try:
+        with guard:
+            trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
+    except (Interrupted, KeyboardInterrupt, SystemExit) as error:
+        # Lightning answers a KeyboardInterrupt with SystemExit.
+        if isinstance(error, SystemExit) and not trainer.interrupted:
+            raise
+        if not last.path.exists():
+            raise GraphiumError("interrupted before the first checkpoint; start again") from None
+        raise GraphiumError(
+            f"interrupted in epoch {trainer.current_epoch + 1}, after step {trainer.global_step}; "
+            f"go on with the same command and ckpt_path={last.path}"
+        ) from None
+
+
+def _finish(
+    settings: Settings, mix: Mix, module: Module, best: BestCheckpoint, run_dir: Path, device: torch.device
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Load the kept weights, evaluate the held-out parts, write metrics and predictions."""
+    options, network = settings.options, module.network
+    kept: dict[str, Any] = {"weights": "last"}
+    if best.value is not None and best.path.exists():
+        network.load_state_dict(network_weights(read_checkpoint(best.path)))
+        kept = {
+            "weights": "best",
+            "chosen_by": options.monitor,
+            "value": best.value,
+            "epoch": best.epoch,
+            "step": best.step,
+        }
+    if options.averaging is not None:
+        kept.update(weights=f"{kept['weights']}, averaged", decay=options.averaging)
+    network.to(device)
+    statistics = training_statistics(mix)
+    table = PredictionTable(mix)
+    metrics: dict[str, Any] = {}
+    for part in _EVALUATED:
+        if not len(mix.index(part)):
+            continue
+        metrics[part] = evaluate(
+            network,
+            mix,
+            part,
+            batch_size=settings.data.batch_size,
+            device=device,
+            precision=options.precision,
+            statistics=statistics,
+            writer=table if part == "test" else None,
+        )
+    _write_json(run_dir / "metrics.json", {**metrics, "weights": kept})
+    if "test" in metrics:
+        (run_dir / "predictions").mkdir(exist_ok=True)
+        table.frame().to_parquet(run_dir / "predictions" / "test.parquet", index=False)
+    return metrics, kept
+
+
+def _section(config: Mapping[str, Any], key: str) -> dict[str, Any]:
+    section = config.get(key)
+    if section is None:
+        return {}
+    if not isinstance(section, Mapping):
+        raise GraphiumError(f"{key} is {section!r}; it is a section of settings, written {key}.<setting>=<value>")
+    return dict(section)
+
+
+def _run_dir(config: Mapping[str, Any]) -> Path:
+    """``run_dir``; for a resumed run the folder of its checkpoint; else a new one named by the time."""
+    if config.get("run_dir"):
+        return Path(config["run_dir"])
+    if config.get("ckpt_path"):
+        parent = Path(config["ckpt_path"]).resolve().parent
+        if parent.name == "checkpoints":
+            return parent.parent
+    # The processes that Lightning starts for the other devices inherit the folder of the first one.
+    if "LOCAL_RANK" in os.environ and _RUN_DIR in os.environ:
+        return Path(os.environ[_RUN_DIR])
+    now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    base = Path("outputs") / (config.get("name") or "run")
+    path, number = base / now, 2
+    while path.exists():
+        path, number = base / f"{now}_{number}", number + 1
+    os.environ[_RUN_DIR] = str(path)
+    return path
+
+
+def _bring_best(ckpt_path: Any, path: Path) -> None:
+    """A run that is resumed in another folder takes the best checkpoint so far along."""
+    if not ckpt_path:
+        return
+    there = Path(ckpt_path).parent / path.name
+    if there.exists() and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(there, path)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(plain(value), indent=1, allow_nan=False) + "\n", encoding="utf-8")

