@@ -236,7 +236,7 @@ def data_seconds(mix: Mix) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-dir", required=True, help="folder of the ToyMix files")
     parser.add_argument("--limit", type=int, default=5000, help="molecules of each table")
     parser.add_argument("--repeats", type=int, default=5)

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Largest number of matrix entries in one stack: 16 MiB of float32.
-_STACK_ENTRIES = 1 << 22
+# Largest number of matrix entries that are held at a time, where more than one molecule is: 16 MiB.
+_MAX_ENTRIES = 1 << 22
 
 
 class Stack(NamedTuple):
@@ -62,26 +62,41 @@ class Adjacency:
         component = component_of_atom[ends[:, 0]]
         return component, ends - self._component_start[component][:, None]
 
-    def stacks(self) -> Iterator[Stack]:
-        """All components, grouped by size; stacks are bounded in memory, so one size may come in several."""
+    @cached_property
+    def stacks(self) -> list[Stack]:
+        """All components as dense matrices, grouped by size."""
         bond_component, ends = self._bonds
         order = np.argsort(self.component_size, kind="stable")
         # Place of a component among all, sorted by size; bonds sorted by the place of their component.
         place = np.empty(len(order), np.int64)
         place[order] = np.arange(len(order))
-        bond_place = place[bond_component]
-        bond_order = np.argsort(bond_place, kind="stable")
-        bond_place, ends = bond_place[bond_order], ends[bond_order]
-        sizes = self.component_size[order]
-        start = 0
-        while start < len(order):
-            size = int(sizes[start])
-            stop = min(int(np.searchsorted(sizes, size, "right")), start + max(1, _STACK_ENTRIES // size**2))
+        bond_order = np.argsort(place[bond_component], kind="stable")
+        bond_place, ends = place[bond_component][bond_order], ends[bond_order]
+        sizes, starts = np.unique(self.component_size[order], return_index=True)
+        found = []
+        for size, start, stop in zip(sizes.tolist(), starts, [*starts[1:], len(order)], strict=True):
             bonds = slice(*np.searchsorted(bond_place, (start, stop)))
             matrix = np.zeros((stop - start, size, size), np.float32)
             group, low, high = bond_place[bonds] - start, ends[bonds, 0], ends[bonds, 1]
             matrix[group, low, high] = 1
             matrix[group, high, low] = 1
             component = order[start:stop]
-            yield Stack(component, self._component_start[component][:, None] + np.arange(size), matrix)
+            found.append(Stack(component, self._component_start[component][:, None] + np.arange(size), matrix))
+        return found
+
+    def split(self) -> Iterator[Adjacency]:
+        """The same molecules in consecutive parts whose matrices need little memory."""
+        components = np.concatenate([[0], np.cumsum(self.num_components, dtype=np.int64)])
+        bonds = np.concatenate([[0], np.cumsum(self.num_bonds, dtype=np.int64)])
+        entries = np.concatenate([[0], np.cumsum(self.component_size.astype(np.int64) ** 2)])[components]
+        start = 0
+        while start < len(self.num_atoms):
+            stop = max(start + 1, int(np.searchsorted(entries, entries[start] + _MAX_ENTRIES, "right")) - 1)
+            yield Adjacency(
+                self.num_atoms[start:stop],
+                self.num_components[start:stop],
+                self.component_size[components[start] : components[stop]],
+                self.num_bonds[start:stop],
+                self.bond_index[bonds[start] : bonds[stop]],
+            )
             start = stop

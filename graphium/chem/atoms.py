@@ -18,10 +18,10 @@ from graphium.registry import register
 
 _TABLE = Chem.GetPeriodicTable()
 # The elements of drug-like and catalytic chemistry, in the published order.
-_COMMON_ELEMENTS = (
-    "C N O S F Si P Cl Br Mg Na Ca Fe As Al I B V K Tl Yb Sb Sn Ag Pd Co Se Ti Zn H Li Ge Cu Au Ni Cd In Mn Zr Cr "
-    "Pt Hg Pb"
-).split()
+_COMMON_ELEMENTS = """
+    C N O S F Si P Cl Br Mg Na Ca Fe As Al I B V K Tl Yb Sb Sn Ag Pd Co Se Ti Zn H Li Ge Cu Au Ni Cd In Mn Zr Cr Pt Hg
+    Pb
+"""
 _HYBRIDIZATIONS = ("S", "SP", "SP2", "SP3", "SP2D", "SP3D", "SP3D2")
 
 
@@ -79,7 +79,9 @@ def _real(name: str, function: Callable) -> None:
     register("atom_float", name)(ChemicalProperty(name, function, dtype="float32"))
 
 
-_categorical("atomic-number", Atom.GetAtomicNum, tuple(_TABLE.GetAtomicNumber(symbol) for symbol in _COMMON_ELEMENTS))
+_categorical(
+    "atomic-number", Atom.GetAtomicNum, tuple(_TABLE.GetAtomicNumber(symbol) for symbol in _COMMON_ELEMENTS.split())
+)
 _categorical("degree", Atom.GetDegree, tuple(range(7)))
 _categorical("total-valence", Atom.GetTotalValence, tuple(range(8)))
 _categorical("valence", Atom.GetTotalValence, tuple(range(8)))

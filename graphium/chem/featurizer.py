@@ -130,11 +130,15 @@ class Featurizer:
         for columns in (self._atoms, self._bonds):
             for block, members in columns.blocks.items():
                 keys[block] = _key(structure, [[p.name, [str(v) for v in p.vocabulary], p.dtype] for p in members])
-        for encoding, config in zip(self._encodings, self._encoding_configs, strict=True):
+        for encoding in self._encodings:
             options = {name: value for name, value in vars(encoding).items() if name != "columns"}
             for column in encoding.columns:
-                keys[column.name] = _key(structure, config["name"], options, column.name)
+                keys[column.name] = _key(structure, column.encoding, options, column.name)
         return keys
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # RDKit's functions, which properties consist of, cannot be pickled; worker processes build their own.
+        return _rebuild, (self.config(),)
 
     def encode(
         self,
@@ -149,13 +153,17 @@ class Featurizer:
         The arguments are the arrays of the same names in :class:`MoleculeArrays`.
         """
         graphs = Adjacency(num_atoms, num_components, component_size, num_bonds, bond_index)
-        columns: dict[str, np.ndarray] = {}
-        for encoding in self._encodings:
-            columns.update(encoding(graphs))
-        return columns
+        parts = [
+            {name: values for encoding in self._encodings for name, values in encoding(part).items()}
+            for part in graphs.split()
+        ]
+        if not parts:
+            parts = [{column.name: np.empty((0, column.dim), np.float16) for column in self.spec.encodings}]
+        return {column.name: np.concatenate([part[column.name] for part in parts]) for column in self.spec.encodings}
 
     def molecules(self, texts: Sequence[Any]) -> MoleculeArrays:
         """Parse texts and read their graphs and properties; a text that cannot be used is a failure."""
+        texts = list(texts)
         with rdBase.BlockLogs():
             parts = [self._block(texts[start : start + _BLOCK], start) for start in range(0, len(texts), _BLOCK)]
         if len(parts) == 1:
@@ -176,6 +184,7 @@ class Featurizer:
         for place, text in enumerate(texts, start):
             try:
                 mol = read_molecule(text, form)
+                heavy = mol if form == "heavy" else read_molecule(text, "heavy")
             except UnusableMolecule as error:
                 failures.append((place, str(error)))
                 continue
@@ -187,16 +196,20 @@ class Featurizer:
                 kept[len(written)] = mol
             written.append(smiles)
             position.append(place)
-            if form == "explicit_h":
-                mol = read_molecule(text, "heavy")
-                smiles = Chem.MolToSmiles(mol)
+            if heavy is not mol:
+                smiles = Chem.MolToSmiles(heavy)
             exact = digest(smiles)
-            flat = flat_smiles(mol, smiles)
+            flat = flat_smiles(heavy, smiles)
             identities += (exact, exact if flat is smiles else digest(flat))
         graphs = self._reader.read(written)
         orders = _orders(atom_orders), _orders(bond_orders)
         if (len(orders[0]), len(orders[1])) != (len(graphs.token), len(graphs.bond_type)):
-            raise RuntimeError("RDKit's canonical SMILES could not be read back")
+            strange = [
+                smiles
+                for smiles, order, count in zip(written, atom_orders, graphs.num_atoms, strict=True)
+                if order.count(",") + 1 != count
+            ]
+            raise RuntimeError(f"RDKit's canonical SMILES cannot be read back: {strange[:3]}")
         molecule = _Molecules([texts[place - start] for place in position], form, kept)
         ids = np.frombuffer(b"".join(identities), "<u8").reshape(-1, 2, 2)
         return self._arrays(graphs, *orders, molecule, ids, np.array(position, np.int64), failures)
@@ -230,12 +243,12 @@ class Featurizer:
         # RDKit does not count dative and zero-order bonds when it looks for rings.
         has_rare = np.zeros(len(position), bool)
         has_rare[molecule_of_bond[kind == RARE]] = True
-        for row in np.flatnonzero(has_rare[molecule_of_bond]):
+        for row in np.flatnonzero(has_rare[molecule_of_bond]).tolist():
             in_ring[row] = bond(row).IsInRing()
         stereo = np.zeros(len(kind), np.int64)
         is_marked = np.zeros(len(position), bool)
         is_marked[list(molecule.kept)] = True
-        for row in np.flatnonzero(is_marked[molecule_of_bond] & (kind == DOUBLE)):
+        for row in np.flatnonzero(is_marked[molecule_of_bond] & (kind == DOUBLE)).tolist():
             stereo[row] = bond(row).GetStereo()
         atom_key = _atom_keys(graphs.token, ends, kind, in_ring)
         bond_key = np.where(kind == RARE, UNIQUE, (stereo * 2 + in_ring) * RARE + kind)
@@ -302,6 +315,10 @@ def _concatenate(parts: Sequence[MoleculeArrays]) -> MoleculeArrays:
     }
     blocks = {name: np.concatenate([part.blocks[name] for part in parts]) for name in parts[0].blocks}
     return MoleculeArrays(**joined, blocks=blocks, failures=[failure for part in parts for failure in part.failures])
+
+
+def _rebuild(config: dict[str, Any]) -> Featurizer:
+    return Featurizer(**config)
 
 
 def _key(*content: Any) -> str:

@@ -39,7 +39,7 @@ class Laplacian:
     def __call__(self, graphs: Adjacency) -> dict[str, np.ndarray]:
         vectors = np.zeros((graphs.total_atoms, self.k), np.float16)
         values = np.zeros((graphs.total_components, self.k), np.float16)
-        for component, atom, matrix in graphs.stacks():
+        for component, atom, matrix in graphs.stacks:
             kept = min(self.k, matrix.shape[1])
             eigenvalues, eigenvectors = self._decompose(matrix)
             # Rounding leaves the smallest eigenvalue, which is 0, a little off on either side.

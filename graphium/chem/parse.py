@@ -13,7 +13,8 @@ from rdkit import Chem, rdBase
 from graphium.errors import GraphiumError
 from graphium.types import Form
 
-# The store numbers the two directions of every bond of a molecule in int16.
+# The store numbers a molecule's atoms, and the two directions of its bonds, in int16.
+MAX_ATOMS = 32_767
 MAX_BONDS = 16_383
 
 # Marks of stereochemistry and isotopes in a canonical SMILES.
@@ -81,11 +82,13 @@ def read_molecule(text: Any, form: Form) -> Chem.Mol:
         _clear_atom_maps(mol)
     if form == "explicit_h":
         mol = Chem.AddHs(mol)
-    num_bonds = mol.GetNumBonds()
-    if num_bonds == 0 and mol.GetNumAtoms() == 0:
+    num_atoms, num_bonds = mol.GetNumAtoms(), mol.GetNumBonds()
+    if num_atoms == 0:
         raise UnusableMolecule("is empty")
-    if num_bonds > MAX_BONDS:
-        raise UnusableMolecule(f"has {num_bonds:,} bonds and at most {MAX_BONDS:,} can be stored")
+    if num_atoms > MAX_ATOMS or num_bonds > MAX_BONDS:
+        raise UnusableMolecule(
+            f"has {num_atoms:,} atoms and {num_bonds:,} bonds; at most {MAX_ATOMS:,} and {MAX_BONDS:,} can be stored"
+        )
     return mol
 
 
@@ -103,7 +106,7 @@ def digest(smiles: str) -> bytes:
 
 
 _KEEP_HYDROGENS = Chem.SmilesParserParams()
-_KEEP_HYDROGENS.removeHs = False
+_KEEP_HYDROGENS.removeHs = False  # type: ignore[assignment]
 
 
 def _clear_atom_maps(mol: Chem.Mol) -> None:
@@ -117,6 +120,8 @@ def _clear_atom_maps(mol: Chem.Mol) -> None:
 
 def _why(text: str) -> str:
     """Why RDKit gives no molecule for this text."""
+    if not text.strip():
+        return "is empty"
     loose = Chem.MolFromSmiles(text, sanitize=False)
     if loose is None:
         return "is not valid SMILES"

@@ -118,7 +118,7 @@ class PropertyColumns:
             self._learn(keys, np.flatnonzero(is_new), item)
             place = np.searchsorted(self._keys, keys)
         columns = {name: rows[place] for name, rows in self._rows.items()}
-        for row in np.flatnonzero(keys == UNIQUE):
+        for row in np.flatnonzero(keys == UNIQUE).tolist():
             for name, members in self.blocks.items():
                 columns[name][row] = _values(members, item(row))
         if not self.is_local:
@@ -129,7 +129,7 @@ class PropertyColumns:
         """Read the local properties of surroundings that were not met before; ``rows`` show them."""
         new, first = np.unique(keys[rows], return_index=True)
         learned: dict[str, list[list[float]]] = {name: [] for name in self.blocks}
-        for row in rows[first]:
+        for row in rows[first].tolist():
             each = item(row)
             for name, members in self.blocks.items():
                 learned[name].append(_values(members, each))

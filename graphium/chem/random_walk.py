@@ -30,7 +30,7 @@ class RandomWalkReturnProbabilities:
 
     def __call__(self, graphs: Adjacency) -> dict[str, np.ndarray]:
         probabilities = np.zeros((graphs.total_atoms, self.steps), np.float16)
-        for _, atom, matrix in graphs.stacks():
+        for _, atom, matrix in graphs.stacks:
             probabilities[atom] = self._return_probabilities(matrix)
         return {"rw_return_probs": probabilities}
 
@@ -50,7 +50,7 @@ class RandomWalkReturnProbabilities:
         found = [np.diagonal(power, axis1=1, axis2=2) for power in powers]
         leap = powers[-1]
         while len(found) < self.steps:
-            for power in powers[: self.steps - len(found)]:
-                found.append(np.einsum("gij,gij->gi", leap, power))
-            leap = leap @ powers[-1]
+            found += (np.einsum("gij,gij->gi", leap, power) for power in powers)
+            if len(found) < self.steps:
+                leap = leap @ powers[-1]
         return np.stack(found[: self.steps], axis=-1)

@@ -15,12 +15,22 @@ from dataclasses import dataclass
 import numpy as np
 
 SINGLE, DOUBLE, TRIPLE, AROMATIC, RARE = 0, 1, 2, 3, 4
-# A bond without a mark is aromatic between two aromatic atoms and single otherwise. One with the mark
-# of a neighbouring double bond's stereo is single, but between two aromatic atoms it may be either.
+# Marks of a bond that do not fix its type: none, or the one of a neighbouring double bond's stereo.
 _UNMARKED, _DIRECTED = -1, -2
+# Whether an atom is aromatic; the dummy atom * does not show it.
+_NO, _MAYBE, _YES = 0, 1, 2
+# The type of a bond by the less aromatic one of its atoms (row) and its mark (column, negative ones at
+# the end). Without a mark it is aromatic between two aromatic atoms and single otherwise; with a
+# direction it is single, but between two aromatic atoms it may be either.
+_RESOLVED = np.array(
+    [
+        [SINGLE, DOUBLE, TRIPLE, AROMATIC, RARE, SINGLE, SINGLE],
+        [SINGLE, DOUBLE, TRIPLE, AROMATIC, RARE, RARE, RARE],
+        [SINGLE, DOUBLE, TRIPLE, AROMATIC, RARE, RARE, AROMATIC],
+    ]
+)
 
 _BOND_MARKS = {
-    "": _UNMARKED,
     "-": SINGLE,
     "/": _DIRECTED,
     "\\": _DIRECTED,
@@ -32,21 +42,11 @@ _BOND_MARKS = {
     "->": RARE,
     "<-": RARE,
 }
-# A token: an atom with the bond and the open parenthesis before it, a ring closure with the bond before
-# it, a closing parenthesis or a dot.
-_TOKEN = re.compile(
-    r"""
-    (?P<opens>\()? (?P<mark>->|<-|[-=#$:~/\\])? (?: (?P<atom>\[[^\]]*\]|Cl|Br|[A-Za-z*]) | (?P<ring>\d|%\d\d|%\(\d+\)) )
-    | \) | \.
-    """,
-    re.VERBOSE,
-)
-# The same without groups, so that a string is split in one call.
-_SPLIT = re.compile(re.sub(r"\?P<\w+>", "?:", _TOKEN.pattern), re.VERBOSE)
+_TOKEN = re.compile(r"\[[^\]]*\]|Cl|Br|%\(\d+\)|%\d\d|->|<-|.")
 _AROMATIC_ATOM = re.compile(r"\[?\d*[a-z]")
 
-# What a token does, in place of the number of an atom.
-_CLOSE, _RING, _DOT = -1, -2, -3
+# What a token does: atoms are numbered from 0, all else is negative, bonds last.
+_OPEN, _CLOSE, _RING, _DOT, _BOND = -1, -2, -3, -4, -16
 
 
 @dataclass(frozen=True)
@@ -75,16 +75,18 @@ class SmilesReader:
     """Reads canonical SMILES as RDKit writes them; remembers the atom tokens that it has met."""
 
     def __init__(self) -> None:
-        # Token -> (number of the atom or what else it does, bond before it, whether a branch opens, ring label).
-        self._actions: dict[str, tuple[int, int, bool, str]] = {
-            ")": (_CLOSE, 0, False, ""),
-            ".": (_DOT, 0, False, ""),
+        self._actions: dict[str, int] = {
+            "(": _OPEN,
+            ")": _CLOSE,
+            ".": _DOT,
+            **dict.fromkeys("0123456789", _RING),
+            **{mark: _BOND - kind for mark, kind in _BOND_MARKS.items()},
         }
-        self._atoms: dict[str, int] = {}
+        self._aromatic: list[int] = []
 
     def read(self, texts: Iterable[str]) -> WrittenMolecules:
         """Read many canonical SMILES."""
-        actions, split = self._actions, _SPLIT.findall
+        actions, split = self._actions, _TOKEN.findall
         tokens: list[int] = []
         first: list[int] = []
         second: list[int] = []
@@ -94,30 +96,32 @@ class SmilesReader:
         counts: list[int] = []
         for text in texts:
             start_bonds, start_components = len(first), len(component_size)
-            current, atoms, before = -1, 0, 0
+            current, atoms, kind, before = -1, 0, _UNMARKED, 0
             branches: list[int] = []
             rings: dict[str, tuple[int, int]] = {}
             # The string walks a tree: for every atom the bond that led to it.
             bond_to: list[int] = []
             for token in split(text):
-                action = actions.get(token) or self._learn(token)
-                atom, kind, opens, label = action
-                if atom >= 0:
-                    if opens:
-                        branches.append(current)
+                action = actions.get(token)
+                if action is None:
+                    action = self._learn(token)
+                if action >= 0:
                     bond_to.append(len(first))
                     if current >= 0:
                         first.append(current)
                         second.append(atoms)
                         kinds.append(kind)
-                    tokens.append(atom)
+                        kind = _UNMARKED
+                    tokens.append(action)
                     current = atoms
                     atoms += 1
-                elif atom == _CLOSE:
+                elif action == _OPEN:
+                    branches.append(current)
+                elif action == _CLOSE:
                     current = branches.pop()
-                elif atom == _RING:
-                    if label in rings:
-                        other, mark = rings.pop(label)
+                elif action == _RING:
+                    if token in rings:
+                        other, mark = rings.pop(token)
                         ring_bonds.append(len(first))
                         # The ring closes at an atom further down the same branch of the tree.
                         step = current
@@ -129,10 +133,13 @@ class SmilesReader:
                         second.append(current)
                         kinds.append(mark if kind == _UNMARKED else kind)
                     else:
-                        rings[label] = current, kind
-                else:
+                        rings[token] = current, kind
+                    kind = _UNMARKED
+                elif action == _DOT:
                     component_size.append(atoms - before)
                     before, current = atoms, -1
+                else:
+                    kind = _BOND - action
             component_size.append(atoms - before)
             counts += atoms, len(first) - start_bonds, len(component_size) - start_components
         size = np.array(counts, np.int32).reshape(-1, 3)
@@ -140,12 +147,9 @@ class SmilesReader:
         bond_index = np.array([first, second], np.int64).T
         in_ring = np.zeros(len(first), bool)
         in_ring[ring_bonds] = True
-        is_aromatic = np.array([_AROMATIC_ATOM.match(atom) is not None for atom in self._atoms], bool)[token_of]
+        aromatic = np.array(self._aromatic, np.int64)[token_of]
         atom_base = np.repeat(np.cumsum(size[:, 0]) - size[:, 0], size[:, 1])
-        between_aromatic = is_aromatic[bond_index[:, 0] + atom_base] & is_aromatic[bond_index[:, 1] + atom_base]
-        # Row: nothing special, or both atoms aromatic; column: bond type, the negative ones at the end.
-        resolved = np.array([[SINGLE, DOUBLE, TRIPLE, AROMATIC, RARE, SINGLE, SINGLE]] * 2)
-        resolved[1, [_UNMARKED, _DIRECTED]] = AROMATIC, RARE
+        between = np.minimum(aromatic[bond_index[:, 0] + atom_base], aromatic[bond_index[:, 1] + atom_base])
         return WrittenMolecules(
             num_atoms=size[:, 0],
             num_bonds=size[:, 1],
@@ -153,17 +157,16 @@ class SmilesReader:
             component_size=np.array(component_size, np.int32),
             token=token_of,
             bond_index=bond_index,
-            bond_type=resolved[between_aromatic.astype(np.int64), kinds],
+            bond_type=_RESOLVED[between, kinds],
             bond_in_ring=in_ring,
         )
 
-    def _learn(self, token: str) -> tuple[int, int, bool, str]:
-        """Decode a token that was not met before."""
-        match = _TOKEN.fullmatch(token)
-        if match is None:
-            raise RuntimeError(f"{token!r} stands in a canonical SMILES and cannot be read")
-        kind = _BOND_MARKS[match["mark"] or ""]
-        number = _RING if match["ring"] else self._atoms.setdefault(match["atom"], len(self._atoms))
-        action = (number, kind, match["opens"] is not None, match["ring"] or "")
+    def _learn(self, token: str) -> int:
+        """Number an atom token, or a ring closure past 9, that was not met before."""
+        if token[0] == "%":
+            action = _RING
+        else:
+            action = len(self._aromatic)
+            self._aromatic.append(_YES if _AROMATIC_ATOM.match(token) else _MAYBE if "*" in token else _NO)
         self._actions[token] = action
         return action

@@ -34,6 +34,7 @@ class ColumnFacts:
     """
 
     name: str
+    rows: int = 0
     present: int = 0
     forms: set[str] = field(default_factory=set)
     odd: tuple[int, str] | None = None
@@ -60,8 +61,9 @@ class ColumnFacts:
         return "regression" if self.not_binary else "binary"
 
     def is_unique(self) -> bool:
-        """Whether the column holds integers of which none repeats."""
-        if not self.whole or self.present < 2:
+        """Whether most rows hold integers of which none repeats, and not 0 and 1 alone."""
+        # A sparse label may have a few whole numbers that differ; an id has one in nearly every row.
+        if not self.whole or self.not_binary is None or self.present < max(2, self.rows / 2):
             return False
         values = np.concatenate(self.whole)
         return len(np.unique(values)) == len(values)
@@ -87,6 +89,7 @@ def scan(table: Table, columns: Sequence[str], smiles: str, *, levels: Collectio
         sizes: dict[str, np.ndarray] = {}
         for name in columns:
             column = frame[name]
+            facts[name].rows += len(column)
             form = form_of(column)
             if form == "list":
                 if name in levels and not sizes:
@@ -249,6 +252,8 @@ def _add_lists(
     here = lists.length >= 0
     facts.present += int(here.sum())
     _add_values(facts, lists.value, ~np.isnan(lists.value), first, lists.row)
+    if sizes:
+        here &= ~_failed(lists.length, here, smiles, sizes)
     for level, size in sizes.items():
         wrong = np.flatnonzero(here & (size >= 0) & (lists.length != size))
         if len(wrong) and facts.fits[level]:
@@ -256,7 +261,21 @@ def _add_lists(
             row = int(wrong[0])
             counts = f"{sizes['node'][row]} atoms, {sizes['edge'][row]} bonds, {lists.length[row]} elements"
             sentence = f"row {first + row}, {shorten(smiles.iloc[row])}: {counts}"
-            facts.misfit = "; ".join(filter(None, [facts.misfit, sentence]))
+            if sentence not in facts.misfit:
+                facts.misfit = "; ".join(filter(None, [facts.misfit, sentence]))
+
+
+def _failed(length: np.ndarray, here: np.ndarray, smiles: pd.Series, sizes: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Rows that fit no level because their text is no sound molecule, up to the first that does not fit otherwise."""
+    from rdkit import Chem, rdBase
+
+    failed = np.zeros(len(length), dtype=bool)
+    with rdBase.BlockLogs():
+        for row in np.flatnonzero(here & (length != sizes["node"]) & (length != sizes["edge"])):
+            if sizes["node"][row] >= 0 and Chem.MolFromSmiles(smiles.iloc[row]) is not None:
+                break
+            failed[row] = True
+    return failed
 
 
 def _add_values(facts: ColumnFacts, value: np.ndarray, present: np.ndarray, first: int, row: np.ndarray) -> None:

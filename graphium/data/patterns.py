@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from graphium.data.infer import ColumnFacts, words_of
 from graphium.data.readers import Table, shorten
+from graphium.types import Level
 
 _ID_WORDS = {"id", "ids", "idx", "index", "identifier", "cid", "uuid", "unnamed"}
 _SPLIT_WORDS = {"split", "splits", "fold", "folds", "set", "subset", "partition"}
@@ -15,7 +16,11 @@ _TIME_NAMES = {"time", "date", "datetime", "timestamp", "year", "month", "day"}
 
 
 def select_columns(
-    patterns: Iterable[str], table: Table, facts: Mapping[str, ColumnFacts], reserved: Mapping[str, str]
+    patterns: Iterable[str],
+    table: Table,
+    facts: Mapping[str, ColumnFacts],
+    reserved: Mapping[str, str],
+    level: Level | None = None,
 ) -> tuple[list[str], list[str]]:
     """Choose label columns by name and pattern.
 
@@ -24,6 +29,7 @@ def select_columns(
         table: The table.
         facts: The facts of the columns that patterns match.
         reserved: Column -> why it is no label, e.g. ``the split column``.
+        level: What the patterns are restricted to, or None.
 
     Returns:
         The chosen columns in the table's order (named ones in the order named), and sentences that
@@ -40,7 +46,7 @@ def select_columns(
             if name in chosen:
                 continue
             reason = reserved.get(name) or (f"excluded by -{excluded[name]}" if name in excluded else None)
-            reason = reason or not_a_label(facts[name], by_name=pattern == "*")
+            reason = reason or not_a_label(facts[name], by_name=pattern == "*", level=level)
             accepted = reason is None
             if accepted:
                 chosen[name] = None
@@ -91,8 +97,12 @@ def match(pattern: str, columns: Sequence[str]) -> list[str]:
     return [name for name in columns if expression.fullmatch(name)] if {"*", "?"} & set(pattern) else []
 
 
-def not_a_label(facts: ColumnFacts, *, by_name: bool) -> str | None:
+def not_a_label(facts: ColumnFacts, *, by_name: bool, level: Level | None = None) -> str | None:
     """Say why a column cannot be a label, or None; ``by_name`` also judges names and running numbers."""
+    return _wrong_cells(facts, level) or (_looks_otherwise(facts) if by_name else None)
+
+
+def _wrong_cells(facts: ColumnFacts, level: Level | None) -> str | None:
     if facts.form == "empty":
         return "every cell is empty"
     if facts.form == "time":
@@ -100,8 +110,14 @@ def not_a_label(facts: ColumnFacts, *, by_name: bool) -> str | None:
     if facts.form == "text" and facts.odd is not None:
         share = "text" if facts.num_odd == facts.present else f"text in {facts.num_odd} of {facts.present} cells"
         return f"{share}, e.g. {shorten(facts.odd[1])} in row {facts.odd[0]}"
-    if not by_name:
-        return None
+    if level is not None and (facts.form == "list") != (level != "graph"):
+        return f"{'lists' if facts.form == 'list' else 'single values'}, and the level is {level}"
+    if facts.form == "list" and not any(facts.fits.values()):
+        return f"lists as long as neither the atoms nor the bonds ({facts.misfit})"
+    return None
+
+
+def _looks_otherwise(facts: ColumnFacts) -> str | None:
     words = words_of(facts.name)
     if words and (words[-1] in _ID_WORDS or words[0] == "unnamed"):
         return "named like an id"

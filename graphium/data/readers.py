@@ -104,7 +104,7 @@ class Table:
                     break
                 frame = frame[own].set_axis(pd.RangeIndex(first, first + len(frame)), axis=0)
                 if more is not None:
-                    frame = pd.concat([frame, next(more)[1]], axis=1)[columns]
+                    frame = pd.concat([frame, next(more)[1].iloc[: len(frame)]], axis=1)[columns]
                 yield first, frame
                 first += len(frame)
 
@@ -145,7 +145,7 @@ def quoting(columns: Sequence[str], near: str = "") -> str:
     if not awkward:
         return ""
     name = (difflib.get_close_matches(near, awkward, n=1, cutoff=0.3) or awkward)[0]
-    quoted = name.replace("\\", "\\\\").replace('"', '\\"')
+    quoted = name.replace('"', '\\"')
     word = f'data.targets=["{quoted}"]'.replace("'", "'\\''")
     return f"; quote names with spaces or signs: '{word}'"
 

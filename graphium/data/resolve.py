@@ -19,6 +19,7 @@ from graphium.data.dataset import Dataset, TaskGroup
 from graphium.data.download import fetch
 from graphium.data.infer import find_smiles
 from graphium.data.readers import Table
+from graphium.data.splits import SplitContext
 from graphium.data.tasks import choose_tasks
 from graphium.errors import GraphiumError, suggest
 from graphium.registry import build
@@ -90,7 +91,9 @@ def resolve(
         table, said = _with_computed(table, smiles, computed, cache_dir)
         messages += said
     tasks, said = choose_tasks(dataset, table, smiles)
-    return ResolvedDataset(dataset, table, smiles, tuple(tasks), messages + said, data_dir, Path(cache_dir))
+    found = ResolvedDataset(dataset, table, smiles, tuple(tasks), messages + said, data_dir, Path(cache_dir))
+    _check_split(found)
+    return found
 
 
 def locate(
@@ -211,6 +214,24 @@ def _with_computed(table: Table, smiles: str, groups: Sequence[TaskGroup], cache
                 "these are missing labels"
             )
     return Table(table.source, table.limit, extra=path), messages
+
+
+def _check_split(found: ResolvedDataset) -> None:
+    """Find what is wrong with the split now: preparing the table may take an hour."""
+    split = build("split", found.dataset.split, where=f"{found.dataset.name}.split")
+    if not hasattr(split, "check"):
+        return
+    rows = found.table.num_rows
+    context = SplitContext(
+        num_rows=rows,
+        row_molecule=np.arange(rows),
+        id=np.zeros((0, 2), dtype=np.uint64),
+        column=found.table.column,
+        locate=found.locate,
+        dataset=found.dataset.name,
+        limited=found.table.limited,
+    )
+    split.check(context)
 
 
 def _finite_lists(values: Sequence[np.ndarray]) -> pa.Array:

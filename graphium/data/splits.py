@@ -64,6 +64,10 @@ class FileSplit:
         file = context.locate(self.path, url=self.url, sha256=self.sha256, suffixes=SPLIT_SUFFIXES)
         return assign(read_indices(file), context.num_rows, file.name, limited=context.limited)
 
+    def check(self, context: SplitContext) -> None:
+        """Raise what drawing the split would raise, before the table is prepared."""
+        self(context)
+
 
 @register("split", "column")
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ class ColumnSplit:
     """
 
     column: str
-    names: dict[str, str] = field(default_factory=dict)
+    names: dict[str, str | int] = field(default_factory=dict)
     val_fraction: float = 0.0
     seed: int = 0
 
@@ -84,8 +88,13 @@ class ColumnSplit:
         """Whether something is drawn, so that the result should be written down."""
         return self.val_fraction > 0
 
-    def __call__(self, context: SplitContext) -> np.ndarray:
+    def check(self, context: SplitContext) -> None:
+        """Raise what drawing the split would raise, before the table is prepared."""
         _check_fractions(context.dataset, val_fraction=self.val_fraction)
+        self._parts(context)
+
+    def __call__(self, context: SplitContext) -> np.ndarray:
+        self.check(context)
         parts = self._parts(context)
         if self.val_fraction:
             val = PARTS.index("val")
@@ -137,7 +146,8 @@ class RandomSplit:
 
     computed = True
 
-    def __call__(self, context: SplitContext) -> np.ndarray:
+    def check(self, context: SplitContext) -> None:
+        """Raise what drawing the split would raise, before the table is prepared."""
         shares = (self.train, self.val, self.test)
         _check_fractions(context.dataset, train=self.train, val=self.val, test=self.test)
         if not 0 < sum(shares) <= 1 + 1e-9:
@@ -145,6 +155,10 @@ class RandomSplit:
                 f"dataset {context.dataset!r}: the shares of split random add up to {sum(shares):g}; "
                 "train, val and test together are at most 1"
             )
+
+    def __call__(self, context: SplitContext) -> np.ndarray:
+        self.check(context)
+        shares = (self.train, self.val, self.test)
         used = context.row_molecule >= 0
         order = _shuffled(context, context.row_molecule[used], self.seed)
         part = np.full(len(context.id), -1, dtype=np.int8)
@@ -235,9 +249,9 @@ def _load_torch(path: Path) -> Mapping[str, Any]:
 
     # Split files in the wild hold lists, tensors or numpy arrays; nothing else is let in.
     numpy_parts: list[Any] = [np.ndarray, np.dtype, type(np.dtype(np.int64)), type(np.dtype(np.int32))]
-    rebuild = np.empty(0).__reduce__()[0]
-    names = ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct")
-    numpy_parts += [(rebuild, name) for name in names]
+    makers = {"_reconstruct": np.empty(0).__reduce__()[0], "scalar": np.int64(0).__reduce__()[0]}
+    for home in ("numpy.core.multiarray", "numpy._core.multiarray"):
+        numpy_parts += [(maker, f"{home}.{name}") for name, maker in makers.items()]
     try:
         with torch.serialization.safe_globals(numpy_parts):
             raw = torch.load(path, weights_only=True, map_location="cpu")

@@ -35,11 +35,8 @@ def choose_tasks(dataset: Dataset, table: Table, smiles: str) -> tuple[list[Task
     wanted = [[] if g.compute is not None else split_patterns(g.columns, table)[0] for g in dataset.groups]
     for name in (word for words in wanted for word in words if word in reserved):
         raise GraphiumError(f"dataset {dataset.name!r}: {name!r} is {reserved[name]} and cannot be a label too")
-    columns = [
-        name
-        for name in table.columns
-        if name not in reserved and any(name in match(word, table.columns) for words in wanted for word in words)
-    ]
+    matched = {name for words in wanted for word in words for name in match(word, table.columns)}
+    columns = [name for name in table.columns if name in matched and name not in reserved]
     open_level = any(group.level is None for group in dataset.groups)
     facts = scan(table, columns, smiles, levels=columns if open_level else ())
     tasks: list[Task] = []
@@ -49,7 +46,7 @@ def choose_tasks(dataset: Dataset, table: Table, smiles: str) -> tuple[list[Task
         if group.compute is not None:
             tasks.append(_computed_task(dataset, group))
             continue
-        names, said = select_columns(group.columns, table, facts, taken)
+        names, said = select_columns(group.columns, table, facts, taken, group.level)
         messages += said
         if not names:
             raise GraphiumError(

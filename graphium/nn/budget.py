@@ -17,9 +17,7 @@ TOLERANCE = 0.02
 _MAX_WIDTH = 1 << 16
 
 
-def fit_budget(
-    spec: FeatureSpec, heads: Sequence[HeadSpec], budget: int, options: Mapping[str, Any]
-) -> dict[str, Any]:
+def fit_budget(spec: FeatureSpec, heads: Sequence[HeadSpec], budget: int, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``options`` with the ``width`` and ``feed_forward`` that come nearest to ``budget``.
 
     The width is a multiple of the layer's attention heads. Where the layer has an MLP, the width is a

@@ -28,7 +28,12 @@ class MLPEncoder(nn.Module):
     """
 
     def __init__(
-        self, in_channels: Mapping[str, int], out_channels: int, hidden: int = 32, depth: int = 1, activation: str = "relu"
+        self,
+        in_channels: Mapping[str, int],
+        out_channels: int,
+        hidden: int = 32,
+        depth: int = 1,
+        activation: str = "relu",
     ) -> None:
         super().__init__()
         self.columns = tuple(in_channels)
@@ -87,4 +92,4 @@ class LaplacianEncoder(nn.Module):
 def draw_signs(graphs: Segments, columns: int, dtype: torch.dtype) -> Tensor:
     """Draw +1 or -1 for each graph and column, spread to the nodes: ``[nodes, columns]``."""
     signs = torch.randint(0, 2, (graphs.num_segments, columns), device=graphs.ptr.device)
-    return (2 * signs - 1).to(dtype).index_select(0, graphs.index)
+    return (2 * signs - 1).to(dtype).index_select(0, graphs.owner)

@@ -86,7 +86,7 @@ class EdgeInput(nn.Module):
         reverse = torch.arange(num_edges, device=device).scatter(0, forth, back)
         order, starts = group_by_code(codes, self.num_categories)
         return Edges(
-            index=batch.edge_index,
+            edge_index=batch.edge_index,
             rowptr=batch.rowptr,
             reverse=reverse,
             codes=codes,

@@ -18,9 +18,7 @@ from graphium.nn.ops import Edges, closed_edge_message_sum, closed_neighbor_sum
 from graphium.registry import PartConfig, register, validate
 
 
-def build_layer(
-    config: PartConfig, *, in_channels: int, out_channels: int, edge_dim: int, **options: Any
-) -> nn.Module:
+def build_layer(config: PartConfig, *, in_channels: int, out_channels: int, edge_dim: int, **options: Any) -> nn.Module:
     """Build a layer from its configuration; a ``torch_geometric.nn`` convolution is adapted.
 
     ``options`` (``hidden_channels``, ``activation``) reach the layers whose signature names them,
@@ -155,9 +153,9 @@ class PyGLayer(nn.Module):
     def forward(self, x: Tensor, edges: Edges) -> Tensor:
         """``x`` ``[nodes, in_channels]`` -> ``[nodes, out_channels]``."""
         if self.uses_edges:
-            out: Tensor = self.conv(x, edges.index, edge_attr=edges.features())
+            out: Tensor = self.conv(x, edges.edge_index, edge_attr=edges.features())
         else:
-            out = self.conv(x, edges.index)
+            out = self.conv(x, edges.edge_index)
         return out
 
 

@@ -81,7 +81,7 @@ class Network(nn.Module):
         dropout: float = 0.0,
         input_dropout: float = 0.0,
         virtual_node: PartConfig | None = "sum",
-        pooling: Pooling | list[Pooling] = "sum",
+        pooling: Pooling | list[Pooling] = "mean",
         head_width: int | None = None,
         head_depth: int = 1,
     ) -> None:
@@ -210,4 +210,6 @@ def check_network(*, budget: int | None = None, **options: Any) -> None:
     layer = options.get("layer", "gine")
     validate("layer", layer, where="model.layer")
     if options.get("feed_forward") is not None and not layer_takes(layer, "hidden_channels"):
-        raise GraphiumError(f"model.feed_forward is {options['feed_forward']} and layer {layer!r} has no MLP; leave it out")
+        raise GraphiumError(
+            f"model.feed_forward is {options['feed_forward']} and layer {layer!r} has no MLP; leave it out"
+        )

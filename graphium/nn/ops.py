@@ -16,10 +16,10 @@ from torch.autograd import Function
 
 
 class Segments(NamedTuple):
-    """Rows in consecutive segments: ``ptr`` int64 ``[segments + 1]``, ``index`` int64 ``[rows]``."""
+    """Rows in consecutive segments: ``ptr`` int64 ``[segments + 1]``; ``owner`` int64 ``[rows]``: segment of a row."""
 
     ptr: Tensor
-    index: Tensor
+    owner: Tensor
 
     @property
     def num_segments(self) -> int:
@@ -33,7 +33,7 @@ class Segments(NamedTuple):
 class Edges(NamedTuple):
     """The directed edges of a batch and their bond features, in the forms that layers read.
 
-    ``index`` int64 ``[2, edges]`` (source, destination), sorted by destination; ``rowptr`` int64
+    ``edge_index`` int64 ``[2, edges]`` (source, destination), sorted by destination; ``rowptr`` int64
     ``[nodes + 1]``; ``reverse`` int64 ``[edges]``: the same bond the other way. ``numbers``
     ``[edges, bond numbers]`` in the dtype of the weights.
 
@@ -43,7 +43,7 @@ class Edges(NamedTuple):
     ``order`` and ``starts`` list the edges of each category.
     """
 
-    index: Tensor
+    edge_index: Tensor
     rowptr: Tensor
     reverse: Tensor
     codes: Tensor
@@ -75,25 +75,25 @@ def bag_sum(values: Tensor, index: Tensor, ptr: Tensor, weights: Tensor | None =
 
 def segment_sum(values: Tensor, segments: Segments) -> Tensor:
     """Sum the rows of each segment: ``[rows, channels]`` -> ``[segments, channels]``; 0 where empty."""
-    out: Tensor = _SegmentSum.apply(values, segments.ptr, segments.index)
+    out: Tensor = _SegmentSum.apply(values, segments.ptr, segments.owner)
     return out
 
 
 def add_to_segments(x: Tensor, values: Tensor, segments: Segments) -> Tensor:
     """``x[row] + values[segment of row]``: ``[rows, channels]`` and ``[segments, channels]``."""
-    out: Tensor = _AddToSegments.apply(x, values, segments.ptr, segments.index)
+    out: Tensor = _AddToSegments.apply(x, values, segments.ptr, segments.owner)
     return out
 
 
 def segment_spread(values: Tensor, segments: Segments) -> Tensor:
     """Give every row the value of its segment: ``[segments, channels]`` -> ``[rows, channels]``."""
-    out: Tensor = _AddToSegments.apply(None, values, segments.ptr, segments.index)
+    out: Tensor = _AddToSegments.apply(None, values, segments.ptr, segments.owner)
     return out
 
 
 def closed_neighbor_sum(x: Tensor, edges: Edges) -> Tensor:
     """``x[i] + sum of x over the neighbours of i``, ``[nodes, channels]``."""
-    out: Tensor = _ClosedNeighborSum.apply(x, edges.index, edges.rowptr)
+    out: Tensor = _ClosedNeighborSum.apply(x, edges.edge_index, edges.rowptr)
     return out
 
 

@@ -106,6 +106,6 @@ class StdPooling(nn.Module):
 
 
 def _extreme(x: Tensor, segments: Segments, reduce: str) -> Tensor:
-    index = segments.index.unsqueeze(1).expand_as(x)
+    index = segments.owner.unsqueeze(1).expand_as(x)
     start = x.new_zeros(segments.num_segments, x.shape[1])
     return start.scatter_reduce(0, index, x, reduce, include_self=False)

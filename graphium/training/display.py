@@ -84,7 +84,7 @@ class TrainingBar(ProgressBar):
             self._show(trainer, pl_module, now, batch_idx + 1)
 
     def _show(self, trainer: pl.Trainer, module: pl.LightningModule, now: float, done: int) -> None:
-        self._speed = self._molecules * trainer.world_size / max(now - self._since, 1e-9)
+        self._measure(trainer, now)
         if not self.console.is_terminal:
             return
         if self._progress is None:
@@ -111,6 +111,12 @@ class TrainingBar(ProgressBar):
             numbers=numbers,
         )
         self._progress.refresh()
+
+    def _measure(self, trainer: pl.Trainer, now: float) -> None:
+        self._speed = self._molecules * trainer.world_size / max(now - self._since, 1e-9)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._measure(trainer, time.perf_counter())
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._enabled and isinstance(pl_module, Module):

@@ -64,7 +64,9 @@ class Molecule:
         )
 
 
-def random_molecule(rng: np.random.Generator, num_atoms: int, components: int = 1, spec: FeatureSpec = SPEC) -> Molecule:
+def random_molecule(
+    rng: np.random.Generator, num_atoms: int, components: int = 1, spec: FeatureSpec = SPEC
+) -> Molecule:
     """A random forest of ``components`` trees with a few ring closures."""
     pairs = {(int(rng.integers(max(0, j - 3), j)), j) for j in range(components, num_atoms)}
     if components == 1:

@@ -45,7 +45,7 @@ def test_signs_are_drawn_per_graph_and_column() -> None:
     torch.manual_seed(0)
     signs = torch.stack([draw_signs(GRAPHS, 3, torch.float32) for _ in range(200)])  # [draws, nodes, columns]
     assert set(signs.unique().tolist()) == {-1.0, 1.0}
-    assert torch.equal(signs, signs[:, GRAPHS.ptr[:-1]][:, GRAPHS.index])
+    assert torch.equal(signs, signs[:, GRAPHS.ptr[:-1]][:, GRAPHS.owner])
     per_graph = signs[:, GRAPHS.ptr[:-1]].flatten(1)
     # Nine independent coins: no two columns of draws agree much more often than by chance.
     agreement = (per_graph.t() @ per_graph) / len(per_graph) - torch.eye(9)

@@ -35,7 +35,7 @@ def compare(layer: nn.Module, reference: nn.Module, edges: Edges, edge_attr: Ten
     x = torch.randn(edges.rowptr.shape[0] - 1, IN, requires_grad=True)
     twin = x.detach().clone().requires_grad_()
     out = layer(x, edges)
-    expected = reference(twin, edges.index) if edge_attr is None else reference(twin, edges.index, edge_attr)
+    expected = reference(twin, edges.edge_index) if edge_attr is None else reference(twin, edges.edge_index, edge_attr)
     torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5)
     direction = torch.randn_like(out)
     (out * direction).sum().backward()

@@ -20,11 +20,15 @@ def test_layer_norm() -> None:
 
 def test_graph_norm() -> None:
     ours, theirs = GraphNorm(5), PyGGraphNorm(5)
-    for parameter, twin in ((ours.weight, theirs.weight), (ours.bias, theirs.bias), (ours.mean_scale, theirs.mean_scale)):
+    for parameter, twin in (
+        (ours.weight, theirs.weight),
+        (ours.bias, theirs.bias),
+        (ours.mean_scale, theirs.mean_scale),
+    ):
         nn.init.normal_(parameter)
         twin.data = parameter.data.clone()
     x = torch.randn(12, 5)
-    torch.testing.assert_close(ours(x, GRAPHS), theirs(x, GRAPHS.index), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(ours(x, GRAPHS), theirs(x, GRAPHS.owner), rtol=1e-5, atol=1e-5)
 
 
 def test_batch_norm_and_its_masked_form() -> None:

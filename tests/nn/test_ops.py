@@ -10,7 +10,15 @@ import torch
 from hypothesis import given, settings
 
 from graphium.nn.inputs import EdgeInput
-from graphium.nn.ops import Segments, add_to_segments, closed_neighbor_sum, group_by_code, segment_spread, segment_sum, table_sum
+from graphium.nn.ops import (
+    Segments,
+    add_to_segments,
+    closed_neighbor_sum,
+    group_by_code,
+    segment_spread,
+    segment_sum,
+    table_sum,
+)
 
 
 def segments_of(sizes: list[int]) -> Segments:
@@ -27,7 +35,7 @@ def test_segment_sum_and_spread(sizes: list[int]) -> None:
     expected = torch.stack([part.sum(0) for part in values.split(sizes)])
     torch.testing.assert_close(segment_sum(values, segments), expected)
     per_segment = torch.randn(len(sizes), 3, dtype=torch.float64, requires_grad=True)
-    torch.testing.assert_close(segment_spread(per_segment, segments), per_segment[segments.index])
+    torch.testing.assert_close(segment_spread(per_segment, segments), per_segment[segments.owner])
     if sum(sizes):
         assert torch.autograd.gradcheck(lambda x: segment_sum(x, segments), (values,))
         assert torch.autograd.gradcheck(lambda x: segment_spread(x, segments), (per_segment,))
@@ -63,7 +71,7 @@ def test_closed_neighbor_sum(make: SimpleNamespace) -> None:
 def test_reverse_edges(make: SimpleNamespace) -> None:
     batch = make.collate(make.mixed())
     edges = EdgeInput(make.spec)(batch, torch.float32)
-    assert torch.equal(edges.index[:, edges.reverse], edges.index.flip(0))
+    assert torch.equal(edges.edge_index[:, edges.reverse], edges.edge_index.flip(0))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

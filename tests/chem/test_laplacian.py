@@ -1,0 +1,104 @@
+"""Laplacian encodings against the dense formula, one component at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from rdkit import Chem
+
+from graphium.chem.featurizer import Featurizer, MoleculeArrays
+from graphium.errors import GraphiumError
+from graphium.registry import build
+
+TEXTS = [
+    "C",
+    "CC",
+    "CCO",
+    "[Na+].[Cl-]",
+    "c1ccccc1C(=O)O.CC.O",
+    "CC(C)(C)CCCCCCCN",
+    "C12C3C4C1C5C2C3C45",
+    "N->[Pt](Cl)Cl",
+]
+# Half precision has 11 bits; degenerate eigenvectors are compared as projectors.
+TOLERANCE = 2e-3
+
+
+def encode(config: dict, texts: list[str] = TEXTS) -> tuple[MoleculeArrays, dict[str, np.ndarray]]:
+    featurizer = Featurizer(encodings=[config])
+    found = featurizer.molecules(texts)
+    return found, featurizer.encode(
+        found.num_atoms, found.num_components, found.component_size, found.num_bonds, found.bond_index
+    )
+
+
+def components(texts: list[str] = TEXTS) -> list[np.ndarray]:
+    """Adjacency matrix of every component, in canonical order."""
+    found = []
+    for text in texts:
+        mol = Chem.MolFromSmiles(text)
+        Chem.MolToSmiles(mol)
+        order = list(mol.GetPropsAsDict(True, True)["_smilesAtomOutputOrder"])
+        adjacency = Chem.GetAdjacencyMatrix(mol)[np.ix_(order, order)]
+        for fragment in sorted(Chem.GetMolFrags(mol), key=lambda part: min(map(order.index, part))):
+            places = sorted(order.index(atom) for atom in fragment)
+            found.append(adjacency[np.ix_(places, places)])
+    return found
+
+
+def laplacian(adjacency: np.ndarray, normalization: str) -> np.ndarray:
+    degree = adjacency.sum(1)
+    plain = np.diag(degree) - adjacency
+    with np.errstate(divide="ignore"):
+        inverse = np.where(degree > 0, 1 / degree, 0)
+    if normalization == "sym":
+        return np.sqrt(inverse)[:, None] * plain * np.sqrt(inverse)[None, :]
+    if normalization == "rw":
+        return inverse[:, None] * plain
+    return plain
+
+
+@pytest.mark.parametrize("normalization", ["none", "sym", "rw"])
+@pytest.mark.parametrize("k", [1, 4, 8])
+def test_dense_formula(normalization: str, k: int) -> None:
+    _, columns = encode({"name": "laplacian", "k": k, "normalization": normalization})
+    vectors, values = columns["laplacian_eigvec"], columns["laplacian_eigval"]
+    assert vectors.dtype == values.dtype == np.float16
+    start = 0
+    for row, adjacency in enumerate(components()):
+        size = len(adjacency)
+        matrix = laplacian(adjacency, normalization)
+        expected = np.sort(np.linalg.eigvals(matrix).real)
+        kept = min(k, size)
+        np.testing.assert_allclose(values[row, :kept], expected[:kept], atol=TOLERANCE, rtol=TOLERANCE)
+        assert not values[row, kept:].any()
+        own = vectors[start : start + size].astype(np.float64)
+        assert not own[:, kept:].any()
+        # Eigenvectors of unit norm, whatever their sign and the basis of equal eigenvalues.
+        np.testing.assert_allclose(matrix @ own[:, :kept], own[:, :kept] * expected[:kept], atol=10 * TOLERANCE)
+        np.testing.assert_allclose(np.linalg.norm(own[:, :kept], axis=0), 1, atol=TOLERANCE)
+        if normalization != "rw":
+            np.testing.assert_allclose(own[:, :kept].T @ own[:, :kept], np.eye(kept), atol=2 * TOLERANCE)
+        start += size
+    assert start == len(vectors)
+
+
+def test_the_trivial_vector_comes_first() -> None:
+    _, columns = encode({"name": "laplacian", "k": 3}, ["CCCC"])
+    np.testing.assert_allclose(np.abs(columns["laplacian_eigvec"][:, 0]), 0.5, atol=1e-3)
+    assert columns["laplacian_eigval"][0, 0] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_molecule_does_not_change_its_neighbours() -> None:
+    config = {"name": "laplacian"}
+    together = encode(config)[1]["laplacian_eigvec"]
+    alone = [encode(config, [text])[1]["laplacian_eigvec"] for text in TEXTS]
+    assert np.array_equal(together, np.concatenate(alone))
+
+
+def test_options() -> None:
+    assert [column.dim for column in build("encoding", {"name": "laplacian", "k": 5}).columns] == [5, 5]
+    with pytest.raises(GraphiumError, match="k of the laplacian encoding is 0"):
+        build("encoding", {"name": "laplacian", "k": 0})
+    with pytest.raises(GraphiumError, match="normalization"):
+        build("encoding", {"name": "laplacian", "normalization": "symmetric"})
