@@ -35,9 +35,9 @@ def build_layer(config: PartConfig, *, in_channels: int, out_channels: int, edge
 
 
 def layer_takes(config: PartConfig, argument: str) -> bool:
-    """Whether the signature of the configured layer names ``argument``."""
-    part, _ = validate("layer", config, where="model.layer")
-    return argument in inspect.signature(part).parameters
+    """Whether the network gives the configured layer ``argument``: it has it and the configuration is silent."""
+    part, arguments = validate("layer", config, where="model.layer")
+    return argument in inspect.signature(part).parameters and argument not in arguments
 
 
 def layer_heads(config: PartConfig) -> int:

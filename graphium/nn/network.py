@@ -211,5 +211,5 @@ def check_network(*, budget: int | None = None, **options: Any) -> None:
     validate("layer", layer, where="model.layer")
     if options.get("feed_forward") is not None and not layer_takes(layer, "hidden_channels"):
         raise GraphiumError(
-            f"model.feed_forward is {options['feed_forward']} and layer {layer!r} has no MLP; leave it out"
+            f"model.feed_forward is {options['feed_forward']} and layer {layer!r} has no MLP to widen; leave it out"
         )

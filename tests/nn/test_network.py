@@ -227,6 +227,7 @@ def test_gradients_are_bit_equal_between_runs(make: SimpleNamespace) -> None:
         ({"residual": "simpel"}, "did you mean 'simple'"),
         ({"activation": "rellu"}, "did you mean 'relu'"),
         ({"width": 0}, "model.width is 0"),
+        ({"layer": {"name": "gin", "hidden_channels": 64}, "feed_forward": 2.0}, "has no MLP"),
         ({"feed_forward": 0.0}, "model.feed_forward is 0.0"),
         ({"depth": "four"}, "model.depth is 'four'"),
         ({"dropout": 1.5}, "model.dropout is 1.5"),
