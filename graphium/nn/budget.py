@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
-
-import torch
 
 from graphium.errors import GraphiumError
 from graphium.nn.layers import layer_heads, layer_takes
-from graphium.nn.network import Network
-from graphium.types import FeatureSpec, HeadSpec
 
 TOLERANCE = 0.02
 _MAX_WIDTH = 1 << 16
 
 
-def fit_budget(spec: FeatureSpec, heads: Sequence[HeadSpec], budget: int, options: Mapping[str, Any]) -> dict[str, Any]:
+def fit_budget(parameters: Callable[..., int], budget: int, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``options`` with the ``width`` and ``feed_forward`` that come nearest to ``budget``.
+
+    ``parameters(**options)`` counts the trainable parameters of the network with these options.
 
     The width is a multiple of the layer's attention heads. Where the layer has an MLP, the width is a
     multiple of 8 too, which matrix products like, and the ratio makes up for the rest in whole hidden
@@ -33,9 +31,7 @@ def fit_budget(spec: FeatureSpec, heads: Sequence[HeadSpec], budget: int, option
     step = math.lcm(layer_heads(layer), 8 if has_mlp else 1)
 
     def count(changes: Mapping[str, Any]) -> int:
-        # The meta device has shapes and no numbers: nothing is allocated, no random number is drawn.
-        with torch.device("meta"):
-            return Network(spec, heads, **{**fitted, **changes}).num_parameters()
+        return parameters(**{**fitted, **changes})
 
     fitted["width"] = step * _nearest(lambda multiple: count({"width": step * multiple}), budget, _MAX_WIDTH // step)
     width = fitted["width"]

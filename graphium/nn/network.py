@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
+import torch
 from torch import Tensor, nn
 
 from graphium.data.batch import GraphBatch
 from graphium.errors import GraphiumError
 from graphium.nn.activations import build_activation
+from graphium.nn.budget import fit_budget
 from graphium.nn.heads import Head, Readout
 from graphium.nn.inputs import EdgeInput, NodeInput
 from graphium.nn.layers import build_layer, layer_takes
@@ -179,9 +181,13 @@ def build_network(
     check_network(budget=budget, **options)
     if budget is None:
         return Network(spec, heads, **options)
-    from graphium.nn.budget import fit_budget
 
-    return Network(spec, heads, **fit_budget(spec, heads, budget, options))
+    def parameters(**tried: Any) -> int:
+        # The meta device has shapes and no numbers: nothing is allocated, no random number is drawn.
+        with torch.device("meta"):
+            return Network(spec, heads, **tried).num_parameters()
+
+    return Network(spec, heads, **fit_budget(parameters, budget, options))
 
 
 def check_network(*, budget: int | None = None, **options: Any) -> None:
