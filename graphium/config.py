@@ -20,11 +20,13 @@ from graphium.overrides import Setting, apply, merge, parse
 GROUPS: tuple[str, ...] = ("data", "model", "features", "optim", "trainer", "experiment")
 SECTIONS: tuple[str, ...] = ("features", "data", "model", "optim", "trainer")
 SCALARS: tuple[str, ...] = ("seed", "name", "data_dir", "store_dir", "run_dir", "ckpt_path")
+_FOLDERS: tuple[str, ...] = SCALARS[2:]
 
 # Settings that people look for at the top level.
 _USUAL: tuple[str, ...] = (
     "data.path",
     "data.targets",
+    "data.smiles",
     "data.level",
     "data.kind",
     "data.limit",
@@ -109,15 +111,18 @@ def compose_run(overrides: Sequence[str] = (), config_dir: Path | str | None = N
         config, choices = _merge_files(words, folders)
     for key in config:
         _check_top(key, key)
+    if "data" in files:
+        _find_beside(config.get("data"), files["data"].parent)
     messages = apply(config, values)
     choices.update({group: path.stem for group, path in files.items()})
     if config.get("name") is None:
-        config["name"] = choices.get("experiment") or f"{choices['data']}_{choices['model']}"
+        named = (choices.get("data"), choices.get("model"))
+        config["name"] = choices.get("experiment") or "_".join(filter(None, named)) or "run"
     resolved = _resolve(config)
     resolved["name"] = str(resolved["name"])
-    for key in ("data_dir", "store_dir", "run_dir", "ckpt_path"):
-        if resolved.get(key) is not None:
-            resolved[key] = str(Path(str(resolved[key])).expanduser())
+    for key in _FOLDERS:
+        # An empty value, as in `run_dir=`, is none.
+        resolved[key] = str(Path(str(resolved[key])).expanduser()) if resolved.get(key) else None
     return Composition(resolved, choices, messages)
 
 
@@ -176,10 +181,8 @@ def _hydra_word(setting: Setting, files: Mapping[str, Path], folders: Sequence[P
             raise GraphiumError(
                 f"{setting.text} names no data set; for a table write data=table data.path={setting.value}"
             )
-        raise GraphiumError(
-            f"unknown {group} {setting.value!r}; {suggest(setting.value, choices)}; "
-            f"or give the path of a file, {group}=path/to/mine.yaml"
-        )
+        file = f"; or give the path of a file, {group}=path/to/mine.yaml" if setting.package is None else ""
+        raise GraphiumError(f"unknown {group} {setting.value!r}; {suggest(setting.value, choices)}{file}")
     prefix, at = ("+", f"@{setting.package}") if setting.package is not None else ("", "")
     return f"{prefix}{group}{at}={setting.value}"
 
@@ -253,7 +256,7 @@ def _body(config_path: str, folders: Sequence[Path]) -> dict[str, Any]:
     file = next(path for folder in folders if (path := folder / f"{config_path}.yaml").is_file())
     loaded = OmegaConf.load(file)
     if not isinstance(loaded, DictConfig):
-        raise GraphiumError(f"{file} holds a {type(loaded).__name__}; give it keys and values")
+        raise GraphiumError(f"{file} holds a list; give it keys and values")
     body = OmegaConf.to_container(loaded, resolve=False)
     assert isinstance(body, dict)
     body.pop("defaults", None)
@@ -266,6 +269,18 @@ def _nest(package: Sequence[str], body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
+def _find_beside(data: Any, folder: Path) -> None:
+    """Let the relative paths of a user's own file mean what lies beside that file, where there is such."""
+    if not isinstance(data, Mapping):
+        return
+    datasets = data.get("datasets")
+    for one in (data, *(datasets.values() if isinstance(datasets, Mapping) else ())):
+        for part in (one, one.get("split")) if isinstance(one, Mapping) else ():
+            path = part.get("path") if isinstance(part, dict) else None
+            if isinstance(part, dict) and isinstance(path, str) and (folder / path).is_file():
+                part["path"] = str((folder / path).absolute())
+
+
 def _resolve(config: dict[str, Any]) -> dict[str, Any]:
     """Replace ``${...}`` by what it points at; the result is plain values."""
     from omegaconf import OmegaConf
@@ -276,7 +291,11 @@ def _resolve(config: dict[str, Any]) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise GraphiumError(f"the configuration cannot be resolved: {_one_line(error)}; mend the value") from None
     assert isinstance(plain, dict)
-    return {key: plain[key] for key in (*SCALARS, *SECTIONS) if key in plain}
+    sections = {key: {} if plain.get(key) is None else plain[key] for key in SECTIONS}
+    for key, value in sections.items():
+        if not isinstance(value, dict):
+            raise GraphiumError(f"{key} is {value!r}; choose an option, {key}=NAME, or set {key}.SETTING=VALUE")
+    return {**{key: plain[key] for key in SCALARS if key in plain}, **sections}
 
 
 def _one_line(error: BaseException) -> str:

@@ -28,5 +28,6 @@ def suggest(name: str, choices: Iterable[str]) -> str:
     """
     names = sorted({str(choice) for choice in choices})
     listing = ", ".join(names) if names else "(none)"
-    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)
-    return f"did you mean {near[0]!r}? Choices: {listing}" if near else f"choices: {listing}"
+    spelled = {choice.lower(): choice for choice in names}
+    near = difflib.get_close_matches(str(name).lower(), spelled, n=1, cutoff=0.6)
+    return f"did you mean {spelled[near[0]]!r}? Choices: {listing}" if near else f"choices: {listing}"

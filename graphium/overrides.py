@@ -6,7 +6,6 @@ lists is added, and naming a part replaces that part together with its arguments
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,8 @@ from graphium.errors import GraphiumError
 
 # Sections that have a `name` which is a label and not the name of a part.
 _LABELLED: tuple[tuple[str, ...], ...] = ((), ("data",), ("data", "datasets", "*"))
+# Settings that are lists of names, where `a,b` means `[a,b]`.
+_LISTS: tuple[str, ...] = ("targets",)
 # Keys of a part that are parts of their own and stay when the part is replaced.
 _STAYS: dict[tuple[str, ...], tuple[str, ...]] = {("optim",): ("schedule",)}
 
@@ -49,20 +50,24 @@ def parse(words: Sequence[str]) -> list[Setting]:
     parser = OverridesParser.create()
     settings = []
     for word in words:
-        if word.startswith("="):
-            raise GraphiumError(_how_to_write(word, parser))
+        key, equals, value = word.partition("=")
+        plain = None
         try:
+            if word.startswith("="):
+                raise GraphiumError(_how_to_write(word, parser))
             override = parser.parse_override(word)
+            if override.is_sweep_override() and key.split(".")[-1] in _LISTS:
+                override = parser.parse_override(f"{key}=[{value}]")
         except HydraException:
-            raise GraphiumError(_how_to_write(word, parser)) from None
+            if not (equals and _is_plain(value) and _parses(f"{key}=x", parser)):
+                raise GraphiumError(_how_to_write(word, parser)) from None
+            override, plain = parser.parse_override(f"{key}=x"), value.strip()
         if override.is_sweep_override():
-            key, _, value = word.partition("=")
-            raise GraphiumError(
-                f"{word} gives several values, and a setting takes one; for a list write {_shell(f'{key}=[{value}]')}"
-            )
+            raise GraphiumError(f"{word} gives several values, and {_one_value(key, value)}")
         if override.key_or_group.split(".")[0] == "hydra":
             raise GraphiumError(f"{word} is a setting of Hydra, which only composes here; use run_dir=, name= or seed=")
-        settings.append(Setting(word, override.key_or_group, override.value(), override.is_delete(), override.package))
+        read = override.value() if plain is None else plain
+        settings.append(Setting(word, override.key_or_group, read, override.is_delete(), override.package))
     return settings
 
 
@@ -219,34 +224,53 @@ def _how_to_write(word: str, parser: Any) -> str:
     if value.startswith("[") and not value.endswith("]"):
         return f"cannot read {word!r}: the list is not closed; write [ and ], with quotes around the whole word"
     form = f"{key}={_quoted(value, parser)}"
-    if _parses(form, "override", parser):
+    if _parses(form, parser):
         return f"cannot read {word!r}: the value has characters that need quotes; write {_shell(form)}"
     return f"cannot read {word!r}; write key=value, with quotes around a value that has brackets, commas or signs"
+
+
+def _one_value(key: str, value: str) -> str:
+    if "." in key:
+        return f"a setting takes one; for a list write {_shell(f'{key}=[{value}]')}"
+    if key == "data":
+        return 'data takes one; choose one and add others with "+dataset@data.datasets.NAME=NAME"'
+    return f"{key} takes one; choose one of them"
+
+
+def _is_plain(value: str) -> bool:
+    """Whether a value that Hydra cannot read is a text all the same, such as ``~/my file (1).csv``."""
+    return not value.strip().startswith(("[", "{")) and not any(sign in value for sign in ("'", '"', ",", "${"))
 
 
 def _quoted(value: str, parser: Any) -> str:
     """Quote a value, or those items of a list that Hydra cannot read as they are."""
     if value.startswith("[") and value.endswith("]"):
         items = [item.strip() for item in value[1:-1].split(",")]
-        return "[" + ",".join(i if _parses(i, "element", parser) else _quote(i) for i in items) + "]"
+        return "[" + ",".join(i if _parses(f"x=[{i}]", parser) else _quote(i) for i in items) + "]"
     return _quote(value)
 
 
 def _quote(text: str) -> str:
-    inner = text.strip().strip("'\"").replace("'", "\\'")
-    return f"'{inner}'"
+    inner = text.strip().strip("'\"")
+    if "'" in inner and '"' not in inner:
+        return f'"{inner}"'
+    escaped = inner.replace("'", "\\'")
+    return f"'{escaped}'"
 
 
-def _parses(text: str, rule: str, parser: Any) -> bool:
+def _parses(word: str, parser: Any) -> bool:
     from hydra.errors import HydraException
 
     try:
-        parser.parse_rule(text, rule)
+        parser.parse_override(word)
     except HydraException:
         return False
     return True
 
 
 def _shell(word: str) -> str:
-    """Quote a word for the shell, with the double quotes that people type."""
-    return shlex.quote(word) if any(c in word for c in '"$`\\!') else f'"{word}"'
+    """Quote a word for the shell, with the double quotes that people type where that is simple."""
+    if "'" not in word and any(sign in word for sign in '"$`\\!'):
+        return f"'{word}'"
+    escaped = "".join(f"\\{sign}" if sign in '"$`\\' else sign for sign in word)
+    return f'"{escaped}"'

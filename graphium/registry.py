@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -153,9 +154,16 @@ def build(kind: str, config: Any, *, where: str = "", **given: Any) -> Any:
 
 
 def check_arguments(
-    target: Callable[..., Any], arguments: Mapping[str, Any], *, where: str, given: Sequence[str] = ()
+    target: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    *,
+    where: str,
+    given: Sequence[str] = (),
+    beside: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Check arguments against the signature of ``target``; return them with numbers converted.
+
+    A user may not set those in ``given``; those in ``beside`` are judged elsewhere and named as choices.
 
     Raises:
         GraphiumError: an unknown or missing argument, or a value of the wrong type.
@@ -171,7 +179,7 @@ def check_arguments(
     checked = {}
     for name, value in arguments.items():
         if name not in parameters and not open_ended:
-            raise GraphiumError(f"unknown key {where}.{name}; {suggest(name, parameters)}")
+            raise GraphiumError(f"unknown key {where}.{name}; {suggest(name, [*parameters, *beside])}")
         checked[name] = _convert(hints.get(name, Any), value, f"{where}.{name}")
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in checked:
@@ -201,6 +209,8 @@ def _convert_part(hint: Any, kind: str, value: Any, where: str) -> Any:
     """Check one part, or each part of a list or mapping of parts; the configuration is returned as it is."""
     if value is None and type(None) in get_args(_strip(hint)):
         return None
+    if isinstance(value, str) and not _allows_one(hint):
+        raise GraphiumError(f"{where} is {value!r}; give a list, e.g. {where}=[{value}]")
     if isinstance(value, Sequence) and not isinstance(value, str):
         for position, item in enumerate(value):
             validate(kind, item, where=f"{where}[{position}]")
@@ -222,6 +232,12 @@ def _part_kind(hint: Any) -> str | None:
         if kind is not None:
             return kind
     return None
+
+
+def _allows_one(hint: Any) -> bool:
+    """Whether a part may stand by itself here, and not only in a list or mapping of parts."""
+    members = get_args(hint) if get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    return any(get_origin(member) is Annotated for member in members)
 
 
 def _strip(hint: Any) -> Any:

@@ -102,7 +102,12 @@ def test_experiment_yields_to_words() -> None:
         ("seed.x=1", ["42"]),
         ("~model.no_such=1", ["not set"]),
         ("hydra.run.dir=x", ["run_dir="]),
-        ("data.targets=y1,y2", ['"data.targets=[y1,y2]"']),
+        ("model.pooling=mean,max", ['"model.pooling=[mean,max]"']),
+        ("model=gcn,gin", ["choose one of them"]),
+        ("data=toymix,freesolv", ["+dataset@data.datasets.NAME=NAME"]),
+        ("data=[toymix,freesolv]", ["data is ['toymix', 'freesolv']"]),
+        ("+dataset@data.datasets.a=no_such", ["'no_such'", "freesolv"]),
+        ("smiles=Drug", ["data.smiles=Drug"]),
         ("data.x=${no_such}", ["no_such"]),
     ],
 )
@@ -119,6 +124,25 @@ def test_file_given_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert run["name"] == "mine_gine"
     monkeypatch.chdir(tmp_path)
     assert compose(["data=mine.yaml", "data.limit=10"]) == run
+
+
+def test_paths_in_a_file_of_ones_own_mean_what_lies_beside_it(tmp_path: Path) -> None:
+    write(tmp_path / "my.csv", "smiles,y\nC,1\n")
+    write(tmp_path / "split.csv", "train\n0\n")
+    text = "datasets:\n  a: {path: my.csv, targets: [y], split: {name: file, path: split.csv}}\n  b: {path: far.csv}\n"
+    data = compose([f"data={write(tmp_path / 'mine.yaml', text)}"])["data"]["datasets"]
+    assert data["a"]["path"] == str(tmp_path / "my.csv")
+    assert data["a"]["split"]["path"] == str(tmp_path / "split.csv")
+    assert data["b"]["path"] == "far.csv"
+
+
+@pytest.mark.parametrize("word", ["~model", "model=null", "features=null", "data=null", "run_dir=", "~seed"])
+def test_a_section_that_is_taken_away_is_empty(word: str) -> None:
+    run = compose([word])
+    assert set(SECTIONS) <= set(run)
+    assert all(isinstance(run[section], dict) for section in SECTIONS)
+    assert "None" not in run["name"]
+    assert run["run_dir"] is None
 
 
 def test_file_given_by_its_path_builds_on_shipped_data_sets(tmp_path: Path) -> None:

@@ -15,3 +15,7 @@ def test_choices_are_sorted_and_listed_once() -> None:
 
 def test_it_is_an_exception_with_its_sentence() -> None:
     assert str(GraphiumError("a is 1; give 2")) == "a is 1; give 2"
+
+
+def test_case_does_not_hide_the_nearest_name():
+    assert suggest("Y", ["y", "z"]).startswith("did you mean 'y'?")

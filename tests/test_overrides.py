@@ -36,6 +36,9 @@ def refused(*words: str) -> str:
         ("a.b=[*,-mw]", ["*", "-mw"]),
         ("a.b=['logP (mg/l)','x,y']", ["logP (mg/l)", "x,y"]),
         ("a.b={name: gine, eps: 0.1}", {"name": "gine", "eps": 0.1}),
+        ("a.b=~/runs(1).csv", "~/runs(1).csv"),
+        ("a.b=x=1", "x=1"),
+        ("a.b=SMILES [canonical]", "SMILES [canonical]"),
         ("++a.b=1", 1),
         ("+a.b=1", 1),
     ],
@@ -50,11 +53,11 @@ def test_values(word: str, value: Any) -> None:
     ("word", "value"),
     [
         ("data.targets=[logP (mg/l),y]", ["logP (mg/l)", "y"]),
-        ("data.path=runs(1).csv", "runs(1).csv"),
-        ("name=a=b", "a=b"),
-        ("data.smiles=SMILES [canonical]", "SMILES [canonical]"),
+        ("data.targets=[log P [uM]]", ["log P [uM]"]),
+        ("data.targets=[a=b,*,-mw]", ["a=b", "*", "-mw"]),
+        ("data.targets=[it's,d (x)]", ["it's", "d (x)"]),
         ("data.path=it's (x).csv", "it's (x).csv"),
-        ("data_dir=~/data", "~/data"),
+        ("data.path=a, b (x).csv", "a, b (x).csv"),
     ],
 )
 def test_the_quoted_form_in_the_sentence_works_when_pasted(word: str, value: Any) -> None:
@@ -77,7 +80,13 @@ def test_words_that_are_no_settings() -> None:
     assert "key=value" in refused("toymix")
     assert "key=value" in refused("=3")
     assert "not closed" in refused("a=[1,2")
-    assert '"a=[1,2]"' in refused("a=1,2")
+    assert '"a.b=[1,2]"' in refused("a.b=1,2")
+
+
+@pytest.mark.parametrize(("value", "names"), [("*,-mw", ["*", "-mw"]), ("y1,y2", ["y1", "y2"]), ("*", "*")])
+def test_targets_need_no_brackets(value: str, names: Any) -> None:
+    (setting,) = parse([f"data.targets={value}"])
+    assert setting.value == names
 
 
 def test_missing_sections_are_made_and_short_forms_spelt_out() -> None:

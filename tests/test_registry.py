@@ -125,6 +125,11 @@ def test_a_dotted_path_is_the_users_own_code(monkeypatch: pytest.MonkeyPatch) ->
         lookup("test_layer", "no_such_lab.MyConv")
 
 
+def test_one_word_where_a_list_of_parts_is_due() -> None:
+    with pytest.raises(GraphiumError, match=r"encoders is 'layer_norm'; give a list, e.g. .*encoders=\[layer_norm\]"):
+        validate("test_layer", {"name": "gine", "width": 3, "encoders": "layer_norm"})
+
+
 def test_arguments_of_a_function() -> None:
     def prepare(path: str, limit: int | None = None) -> None: ...
 

@@ -15,7 +15,7 @@ from graphium.errors import GraphiumError
 
 app = typer.Typer(help="List, describe, prepare and check data sets.", no_args_is_help=True)
 
-Words = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")]
+Words = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE")]
 ConfigDir = Annotated[Path | None, typer.Option(help="A folder with your own groups of files.")]
 
 
@@ -68,7 +68,7 @@ def prepare(overrides: Words = None, config_dir: ConfigDir = None) -> None:
 @app.command("check")
 def check(
     folders: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FOLDER]...", help="Prepared tables, or folders of them.")
+        list[Path] | None, typer.Argument(metavar="FOLDER", help="Prepared tables, or folders of them.")
     ] = None,
 ) -> None:
     """Verify the checksums of prepared tables; name every damaged file."""
@@ -96,9 +96,7 @@ def _stores(root: Path) -> list[Path]:
 
 
 def _print_summary(summary: dict[str, dict[str, Any]]) -> None:
-    table = Table(
-        "data set", "rows", "molecules", "failures", "labels", "split", "store", box=None, header_style="bold"
-    )
+    table = Table("data set", "rows", "molecules", "failures", "labels", "split", box=None, header_style="bold")
     for name, one in summary.items():
         heads = [f"{head['tasks']} {head['level']} {head['kind']} ({head['labels']:,})" for head in one["heads"]]
         parts = [f"{part} {size:,}" for part, size in one["parts"].items() if size]
@@ -109,7 +107,9 @@ def _print_summary(summary: dict[str, dict[str, Any]]) -> None:
             f"{one['failures']:,}",
             ", ".join(heads),
             ", ".join(parts),
-            one["store"],
         )
-    tell(message for one in summary.values() for message in one["messages"])
+    tell(f"{name}: {message}" for name, one in summary.items() for message in one["messages"])
     Console().print(table)
+    for name, one in summary.items():
+        failures = f", rows that could not be used in {one['store']}/failures.csv" if one["failures"] else ""
+        typer.echo(f"{name} is kept in {one['store']}{failures}")

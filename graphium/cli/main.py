@@ -33,7 +33,7 @@ def graphium(
 
 @app.command("config")
 def config(
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE")] = None,
     config_dir: Annotated[Path | None, typer.Option(help="A folder with your own groups of files.")] = None,
 ) -> None:
     """Print the configuration that graphium-train would run with, as YAML."""

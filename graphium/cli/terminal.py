@@ -11,6 +11,9 @@ from rich.console import Console
 
 from graphium.errors import GraphiumError
 
+# The exit code of Ctrl-C.
+_STOPPED = 130
+
 
 def run_app(app: typer.Typer, name: str) -> NoReturn:
     """Run a command line and exit: 0, or 1 after one sentence on stderr; only a bug shows a traceback."""
@@ -23,10 +26,12 @@ def run_app(app: typer.Typer, name: str) -> NoReturn:
         if not message:
             # A bare command was answered with its help page.
             sys.exit(0)
-        fail(f"{message}; settings are written key=value, see {name} --help")
+        settings = "settings are written key=value, " if message.startswith("No such option") else ""
+        fail(f"{message.replace('. Did', '; did')}; {settings}see {name} --help")
     except (typer.Abort, KeyboardInterrupt):
-        tell(["stopped"])
-        sys.exit(130)
+        code = _STOPPED
+    if code == _STOPPED:
+        tell(["stopped; what was prepared is kept"])
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -14,7 +14,7 @@ from graphium.config import GROUPS, configs_dir, options
 
 _SETTINGS: dict[str, str] = {
     "data.path": "the table: CSV, TSV (plain or compressed) or Parquet",
-    "data.targets": "label columns: a list, or * for every column that can be a label, [*,-mw] for all but mw",
+    "data.targets": "label columns: a list, or * for every column that can be a label, *,-mw for all but mw",
     "data.level": "graph, node, edge or nodepair; inferred where it is clear",
     "data.kind": "regression, binary, multiclass or ordinal; inferred from the values",
     "data.limit": "use the first N molecules only",
@@ -71,10 +71,12 @@ def _rows(rows: Sequence[tuple[str, ...]]) -> Table:
 
 
 def _about(file: Path) -> str:
-    """Return the first comment line of a configuration file, or what it takes from a known data set says."""
+    """Return the comment that opens a configuration file, or what it takes from a known data set says."""
     text = file.read_text(encoding="utf-8")
     for line in text.splitlines():
-        if line.startswith("#") and not line.startswith("# @package"):
+        if not line.startswith("#"):
+            break
+        if not line.startswith("# @package"):
             return line.lstrip("# ").strip()
     content = yaml.safe_load(text) or {}
     if "about" in content:

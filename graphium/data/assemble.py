@@ -56,7 +56,7 @@ def assemble_store(paths: Sequence[Path], folder: Path, keys: Mapping[str, str],
     num_rows = _write_rows(paths, folder / "rows", molecule)
     for block, key in keys.items():
         _write_block(paths, folder / "features" / f"{block}-{key}", block, key, is_first)
-    _write_failures(folder / FAILURES, failures)
+    write_failures(folder / FAILURES, failures)
     write_manifest(
         folder,
         {
@@ -171,7 +171,7 @@ def _write_block(paths: Sequence[Path], folder: Path, block: str, key: str, is_f
         writer.close(column=block, key=key)
 
 
-def _write_failures(path: Path, failures: Sequence[Failure]) -> None:
+def write_failures(path: Path, failures: Sequence[Failure]) -> None:
     with disk_errors(path), path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(Failure._fields)

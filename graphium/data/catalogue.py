@@ -83,6 +83,9 @@ def find(name: str, folder: Path | None = None) -> Entry:
         GraphiumError: there is none; the sentence lists them.
     """
     entries = {entry.name: entry for entry in catalogue(folder)}
+    members = [entry.name for entry in entries.values() if name in entry.mixes]
+    if name not in entries and members:
+        raise GraphiumError(f"{name!r} is a mix of {', '.join(members)}; ask for one of them")
     if name not in entries:
         raise GraphiumError(f"there is no known dataset {name!r}; {suggest(name, entries)}")
     return entries[name]

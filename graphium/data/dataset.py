@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from graphium.data.splits import SPLIT_SUFFIXES
 from graphium.data.transforms import fit
 from graphium.errors import GraphiumError
 from graphium.registry import Part, PartConfig, check_arguments
@@ -86,6 +87,9 @@ class Dataset:
             name = str(given.pop("name"))
         if given.get("split", "") is None:
             del given["split"]
+        if "split" in given:
+            given["split"] = _split(given["split"], f"{where}.split")
+        given["targets"] = _names(given.get("targets"))
         known = {f.name for f in fields(cls)} - {"tasks"}
         arguments = check_arguments(cls, {"name": name, **given}, where=where)
         if groups is not None:
@@ -125,12 +129,30 @@ class Dataset:
         return fit(head.tasks, task, value)
 
 
+def _split(split: Any, where: str) -> Any:
+    """Settings without a name change the default split; a file name gets the sentence that works."""
+    if isinstance(split, Mapping) and "name" not in split:
+        return {"name": "random", **split}
+    if isinstance(split, str) and split.endswith(SPLIT_SUFFIXES):
+        raise GraphiumError(
+            f'{where} is {split!r}; for a file of row numbers write "{where}={{name: file, path: {split}}}"'
+        )
+    return split
+
+
+def _names(columns: Any) -> Any:
+    """Columns named by a number are texts in a table; an empty text names none."""
+    if isinstance(columns, list):
+        return [str(name) if type(name) is int else name for name in columns]
+    return str(columns) if type(columns) is int else columns or None
+
+
 def _group(raw: Any, where: str) -> TaskGroup:
     if isinstance(raw, TaskGroup):
         return raw
     if not isinstance(raw, Mapping):
         raise GraphiumError(f"{where} is {raw!r}; give a mapping with `columns`")
     given = dict(raw)
-    if isinstance(given.get("columns"), str):
-        given["columns"] = [given["columns"]]
+    columns = _names(given.get("columns"))
+    given["columns"] = [columns] if isinstance(columns, str) else columns or []
     return TaskGroup(**check_arguments(TaskGroup, given, where=where))

@@ -17,6 +17,8 @@ from graphium.types import Kind, Level
 _CHUNK = 65_536
 _SAMPLE = 64
 _MAX_CLASSES = 1_000
+# The squares of larger labels overflow in means and metrics.
+LARGEST = 1e150
 # Names under which SMILES columns go, the likeliest first.
 _SMILES_NAMES = (
     "smiles", "canonical_smiles", "isomeric_smiles", "ordered_smiles", "standardized_smiles", "rdkit_smiles",
@@ -29,7 +31,7 @@ class ColumnFacts:
     """What all cells of one column, read once, say about it; rows are named by number.
 
     ``odd``: first cell that is not a number (row, cell), ``num_odd`` how many of the ``present`` are;
-    ``not_binary``, ``infinite``: first row with such a value. ``whole``: the values of a column of
+    ``not_binary``, ``infinite`` (or too large): first row with such a value. ``whole``: the values of a column of
     integers as long as none repeats. ``fits``: levels whose entities the lists match in every row.
     """
 
@@ -141,13 +143,15 @@ def find_smiles(table: Table) -> tuple[str, str]:
     found.sort(key=lambda entry: entry[0])
     if not found:
         raise GraphiumError(
-            f"no column of {table.source.name} holds SMILES; say which one it is: smiles=NAME; "
+            f"no column of {table.source.name} holds SMILES; say which one it is: data.smiles=NAME; "
             f"{suggest('', table.columns)}"
         )
     rank, name, parsed, tried = found[0]
     if len(found) > 1 and found[1][0] == rank:
         names = ", ".join(repr(entry[1]) for entry in found if entry[0] == rank)
-        raise GraphiumError(f"the columns {names} of {table.source.name} all hold SMILES; say which one: smiles=NAME")
+        raise GraphiumError(
+            f"the columns {names} of {table.source.name} all hold SMILES; say which one: data.smiles=NAME"
+        )
     how = "by name and" if rank <= len(_SMILES_NAMES) else "by"
     others = f"; {', '.join(repr(entry[1]) for entry in found[1:])} parse too" if len(found) > 1 else ""
     return name, f"SMILES column: {name!r}, found {how} parsing a sample ({parsed} of {tried} cells parse){others}"
@@ -167,11 +171,11 @@ def infer_level(facts: ColumnFacts, dataset: str) -> Level:
     if fitting:
         raise GraphiumError(
             f"dataset {dataset!r}, column {facts.name!r}: the lists are as long as the atoms and as long as the bonds "
-            "in every row, so their level is open; say level=node or level=edge"
+            "in every row, so their level is open; say data.level=node or data.level=edge"
         )
     raise GraphiumError(
         f"dataset {dataset!r}, column {facts.name!r}: the lists are neither as long as the atoms nor as long as the "
-        f"bonds of every molecule ({facts.misfit}); mend the lists, or say the level"
+        f"bonds of every molecule ({facts.misfit}); mend the lists"
     )
 
 
@@ -193,7 +197,7 @@ def distinct_cells(table: Table, columns: Sequence[str]) -> set[str]:
             if len(found) > _MAX_CLASSES:
                 raise GraphiumError(
                     f"column {name!r} has more than {_MAX_CLASSES} distinct values, too many for classes; "
-                    "say kind=regression"
+                    "say data.kind=regression"
                 )
     return found
 
@@ -285,7 +289,7 @@ def _add_values(facts: ColumnFacts, value: np.ndarray, present: np.ndarray, firs
         if len(other):
             facts.not_binary = (first + int(row[other[0]]), float(value[other[0]]))
     if facts.infinite is None:
-        infinite = np.flatnonzero(np.isinf(value))
+        infinite = np.flatnonzero(np.abs(value) > LARGEST)
         if len(infinite):
             facts.infinite = first + int(row[infinite[0]])
 

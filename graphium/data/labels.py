@@ -18,7 +18,16 @@ import pandas as pd
 from graphium.data.assemble import column_writer
 from graphium.data.chunks import Chunk, read_chunk, run_chunks
 from graphium.data.columns import disk_errors, open_columns, read_manifest
-from graphium.data.prepare import CHUNK_ROWS, TableLike, content_key, fresh, locked_work, progress_bar, publish
+from graphium.data.prepare import (
+    CHUNK_ROWS,
+    StartStage,
+    TableLike,
+    content_key,
+    fresh,
+    locked_work,
+    progress_bar,
+    publish,
+)
 from graphium.data.store import GraphStore, is_finished
 from graphium.errors import GraphiumError
 from graphium.types import HeadSpec, Task
@@ -98,7 +107,11 @@ class LabelBlock:
 
 
 def prepare_labels(
-    store: GraphStore, table: TableLike, head: HeadSpec, read_cells: ReadCells, progress: bool = True
+    store: GraphStore,
+    table: TableLike,
+    head: HeadSpec,
+    read_cells: ReadCells,
+    progress: bool | StartStage = True,
 ) -> LabelBlock:
     """Read the labels of a head into the store, once, and open them.
 
@@ -110,7 +123,7 @@ def prepare_labels(
         table: The source table.
         head: The tasks; their names are columns of the table.
         read_cells: :func:`graphium.data.readers.read_cells`.
-        progress: Show a progress bar.
+        progress: Show a progress bar, or add a stage to the one of :func:`progress_bar`.
 
     Raises:
         GraphiumError: a cell that does not fit, a list of another length than the molecule, a task

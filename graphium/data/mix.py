@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -14,19 +14,20 @@ from torch import Tensor
 
 from graphium.chem.featurizer import Featurizer
 from graphium.config import cache_dir
+from graphium.data.assemble import write_failures
 from graphium.data.batch import GraphBatch
 from graphium.data.dataset import Dataset
 from graphium.data.gather import Gather, concat
 from graphium.data.labels import LabelBlock, prepare_labels
 from graphium.data.leaks import RowIds, count_leaks
 from graphium.data.loader import BatchLoader
-from graphium.data.prepare import content_key, prepare_store
+from graphium.data.prepare import content_key, prepare_store, progress_bar
 from graphium.data.readers import read_cells
 from graphium.data.resolve import ResolvedDataset, resolve
 from graphium.data.splits import SplitContext, read_split, write_split
-from graphium.data.store import GraphStore
+from graphium.data.store import Failure, GraphStore
 from graphium.data.transforms import LabelTransform
-from graphium.errors import GraphiumError
+from graphium.errors import GraphiumError, suggest
 from graphium.registry import build, check_arguments
 from graphium.types import PARTS, FeatureSpec, HeadSpec, group_tasks
 
@@ -35,7 +36,8 @@ from graphium.types import PARTS, FeatureSpec, HeadSpec, group_tasks
 class MixOptions:
     """What the ``data`` section says beyond the datasets themselves.
 
-    ``limit``: use the first N molecules of every table. ``n_jobs``: preparation processes.
+    ``limit``: use the first N molecules of every table. ``n_jobs``: preparation processes, -1 for all
+    cores.
     """
 
     batch_size: int = 256
@@ -43,18 +45,43 @@ class MixOptions:
     n_jobs: int = 1
     on_bad_molecule: Literal["skip", "raise"] = "skip"
 
+    def __post_init__(self) -> None:
+        for name, value in (("batch_size", self.batch_size), ("limit", self.limit)):
+            if value is not None and value < 1:
+                raise GraphiumError(f"data.{name} is {value}; give a whole number of at least 1")
+        if self.n_jobs < 1 and self.n_jobs != -1:
+            raise GraphiumError(f"data.n_jobs is {self.n_jobs}; give a number of processes, or -1 for all cores")
+
 
 @dataclass(frozen=True)
 class MixDataset:
-    """One prepared dataset of a mix; ``parts`` int8 ``[rows]`` indexes ``types.PARTS``, -1 is in none."""
+    """One prepared dataset of a mix.
+
+    ``assigned`` int8 ``[rows]``: part of every row as the split says, an index in ``types.PARTS``, -1 in
+    none. ``messages``: what preparation found, beyond ``resolved.messages``.
+    """
 
     name: str
     resolved: ResolvedDataset
     store: GraphStore
     heads: tuple[HeadSpec, ...]
     blocks: Mapping[str, LabelBlock]
-    parts: np.ndarray
-    messages: tuple[str, ...] = field(default_factory=tuple)
+    assigned: np.ndarray
+    messages: tuple[str, ...] = ()
+
+    @cached_property
+    def parts(self) -> np.ndarray:
+        """Part of every row that can be used, int8 ``[rows]``; -1 in none, and for rows that failed."""
+        return np.where(np.asarray(self.store.row_molecule) < 0, np.int8(-1), self.assigned)
+
+    def failed_rows(self, part: str) -> list[Failure]:
+        """The rows that a split file or column puts into a part and that could not be used.
+
+        A split that is drawn has molecules only, so its parts have no failed rows.
+        """
+        code = PARTS.index(part)
+        found = (failure._replace(dataset=self.name) for failure in self.store.failures())
+        return [failure for failure in found if self.assigned[failure.row] == code]
 
 
 class Mix:
@@ -121,13 +148,17 @@ class Mix:
         """Held-out rows whose molecule stands in a training part; see :func:`count_leaks`."""
         return count_leaks({d.name: _row_ids(d) for d in self.datasets})
 
+    def write_failures(self, path: Path) -> None:
+        """Write the rows of all datasets that could not be used as CSV: dataset, row, text, reason."""
+        write_failures(path, [f._replace(dataset=d.name) for d in self.datasets for f in d.store.failures()])
+
     def summary(self) -> dict[str, dict[str, Any]]:
         """Per dataset what the plan prints: counts, tasks by level and kind, split sizes, leaks."""
         return {
             d.name: {
                 "rows": d.store.num_rows,
                 "molecules": d.store.num_molecules,
-                "failures": int((np.asarray(d.store.row_molecule) < 0).sum()),
+                "failures": d.store.num_failures,
                 "heads": [
                     {
                         "level": head.level,
@@ -164,13 +195,17 @@ def check_data(data: Mapping[str, Any], *, where: str = "data") -> tuple[MixOpti
     if rest:
         key = next(iter(rest))
         raise GraphiumError(
-            f"unknown key {where}.{key}; beside `datasets` only {', '.join(sorted(option_names))} stand here, "
+            f"unknown key {where}.{key}; {suggest(key, [*option_names, 'datasets'])}; "
             f"a dataset's own fields go to {where}.datasets.<name>"
         )
-    if not named:
-        raise GraphiumError(f"{where}.datasets is empty; name at least one dataset")
+    if not isinstance(named, Mapping) or not named:
+        raise GraphiumError(f"{where}.datasets is {named!r}; give at least one dataset as name: fields")
+    for name, raw in named.items():
+        if isinstance(raw, Mapping) and "path" not in raw and len(named) > 1:
+            others = [other for other in named if other != name]
+            raise GraphiumError(f"{where}.datasets.{name} has no `path`; {suggest(name, others)}")
     datasets = tuple(
-        Dataset.from_config(name, raw, where=f"{where}.datasets.{name}") for name, raw in named.items() if raw
+        Dataset.from_config(str(name), raw, where=f"{where}.datasets.{name}") for name, raw in named.items()
     )
     return MixOptions(**options), datasets
 
@@ -181,6 +216,7 @@ def build_mix(
     *,
     data_dir: str | Path | None = None,
     store_dir: str | Path | None = None,
+    options: MixOptions | None = None,
     progress: bool = True,
 ) -> Mix:
     """Resolve, prepare, split and fit the datasets of a ``data`` section (or a list of ``Dataset``).
@@ -188,22 +224,36 @@ def build_mix(
     What a store already holds is reused. Computed splits have seeds of their own, so that runs with
     several seeds are tested on the same molecules.
 
+    Args:
+        data: A ``data`` section, or datasets made in Python.
+        featurizer: What to compute for every molecule.
+        data_dir: The folder of the source files.
+        store_dir: The folder of the prepared stores; None is in the cache.
+        options: Limit, processes and so on for a list of datasets; a section says them itself.
+        progress: Print what was found in the tables, and the progress, to stderr.
+
     Raises:
         GraphiumError: a file, column, split or value that cannot be used.
     """
-    options, datasets = check_data(data) if isinstance(data, Mapping) else (MixOptions(), tuple(data))
-    if data_dir is not None and not Path(data_dir).is_dir():
-        raise GraphiumError(f"data_dir {str(data_dir)!r} does not exist; give the folder that holds the data files")
+    said, datasets = check_data(data) if isinstance(data, Mapping) else (MixOptions(), tuple(data))
+    options = options or said
+    names = [dataset.name for dataset in datasets]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise GraphiumError(f"two datasets are named {twice!r}; give one of them another name")
     # Every table is resolved before the first one is prepared: a typo must not cost an hour.
-    resolved = [
-        resolve(
+    resolved = []
+    for dataset in datasets:
+        one = resolve(
             dataset,
-            data_dir=Path(data_dir) if data_dir is not None else None,
+            data_dir=Path(data_dir).expanduser() if data_dir is not None else None,
             cache_dir=cache_dir() / "downloads",
             limit=options.limit,
+            progress=progress,
         )
-        for dataset in datasets
-    ]
+        resolved.append(one)
+        if progress:
+            _tell(f"{dataset.name}: {message}" for message in one.messages)
     root = Path(store_dir) if store_dir is not None else cache_dir() / "stores"
     prepared = [_prepare(one, featurizer, root, options, progress) for one in resolved]
     return Mix(prepared, featurizer.spec)
@@ -217,51 +267,52 @@ def _prepare(
     progress: bool,
 ) -> MixDataset:
     name, table = resolved.dataset.name, resolved.table
-    store = prepare_store(
-        table,
-        resolved.smiles,
-        featurizer,
-        root,
-        name=name,
-        n_jobs=options.n_jobs,
-        on_bad_molecule=options.on_bad_molecule,
-        progress=progress,
-    )
-    parts, said = _assign_parts(resolved, store)
-    heads, blocks = [], {}
-    for head in group_tasks(resolved.tasks):
-        block = prepare_labels(store, table, head, read_cells, progress=progress)
-        blocks[head.name] = block
-        heads.append(_fit(head, block, parts, resolved.dataset))
-    return MixDataset(name, resolved, store, tuple(heads), blocks, parts, (*resolved.messages, *said))
+    with progress_bar(name, progress) as bar:
+        store = prepare_store(
+            table,
+            resolved.smiles,
+            featurizer,
+            root,
+            name=name,
+            n_jobs=options.n_jobs,
+            on_bad_molecule=options.on_bad_molecule,
+            progress=bar,
+        )
+        assigned = _assign_parts(resolved, store)
+        heads = group_tasks(resolved.tasks)
+        blocks = {head.name: prepare_labels(store, table, head, read_cells, progress=bar) for head in heads}
+    prepared = MixDataset(name, resolved, store, heads, blocks, assigned)
+    empty = [part for part in ("train", "val", "test") if not (prepared.parts == PARTS.index(part)).any()]
+    if "train" in empty:
+        raise GraphiumError(f"dataset {name!r} has no row in its training part; choose another split")
+    said = [f"the {part} part is empty" for part in empty]
+    unused = int(((assigned < 0) & (np.asarray(store.row_molecule) >= 0)).sum())
+    if unused:
+        said.append(f"{unused:,} row{'s are' if unused > 1 else ' is'} in no part and not used")
+    fitted = tuple(_fit(head, blocks[head.name], prepared.parts, resolved.dataset) for head in heads)
+    return replace(prepared, heads=fitted, messages=tuple(said))
 
 
-def _assign_parts(resolved: ResolvedDataset, store: GraphStore) -> tuple[np.ndarray, list[str]]:
-    """Part of every row, int8 ``[rows]``: read back if it was drawn before, else drawn and written once."""
+def _assign_parts(resolved: ResolvedDataset, store: GraphStore) -> np.ndarray:
+    """Part of every row, int8 ``[rows]``, failed ones included; what is drawn is written once and read back."""
     dataset, row_molecule = resolved.dataset, np.asarray(store.row_molecule)
     split = build("split", dataset.split, where=f"{dataset.name}.split")
     path = store.folder / "splits" / f"{content_key(dataset.split)}.csv"
     if getattr(split, "computed", False) and path.exists():
-        parts = read_split(path, store.num_rows)
-    else:
-        context = SplitContext(
-            num_rows=store.num_rows,
-            row_molecule=row_molecule,
-            id=np.asarray(store.id),
-            column=resolved.table.column,
-            locate=resolved.locate,
-            dataset=dataset.name,
-            limited=resolved.table.limited,
-        )
-        parts = np.asarray(split(context), dtype=np.int8)
-        if getattr(split, "computed", False):
-            write_split(path, parts)
-    parts = np.where(row_molecule < 0, np.int8(-1), parts)
-    empty = [part for part in ("train", "val", "test") if not (parts == PARTS.index(part)).any()]
-    if "train" in empty:
-        raise GraphiumError(f"dataset {dataset.name!r} has no row in its training part; choose another split")
-    said = [f"the {part} part of {dataset.name} is empty" for part in empty]
-    return parts, said
+        return read_split(path, store.num_rows)
+    context = SplitContext(
+        num_rows=store.num_rows,
+        row_molecule=row_molecule,
+        id=np.asarray(store.id),
+        column=resolved.table.column,
+        locate=resolved.locate,
+        dataset=dataset.name,
+        limited=resolved.table.limited,
+    )
+    parts = np.asarray(split(context), dtype=np.int8)
+    if getattr(split, "computed", False):
+        write_split(path, parts)
+    return parts
 
 
 def _fit(head: HeadSpec, block: LabelBlock, parts: np.ndarray, dataset: Dataset) -> HeadSpec:
@@ -275,8 +326,15 @@ def _fit(head: HeadSpec, block: LabelBlock, parts: np.ndarray, dataset: Dataset)
 def _row_ids(dataset: MixDataset) -> RowIds:
     molecule = np.asarray(dataset.store.row_molecule)
     safe = np.maximum(molecule, 0)
-    parts = np.where(molecule < 0, np.int8(-1), dataset.parts)
-    return RowIds(parts, np.asarray(dataset.store.id)[safe], np.asarray(dataset.store.flat_id)[safe])
+    return RowIds(dataset.parts, np.asarray(dataset.store.id)[safe], np.asarray(dataset.store.flat_id)[safe])
+
+
+def _tell(messages: Iterable[str]) -> None:
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    for message in messages:
+        console.print(message, markup=False, highlight=False, soft_wrap=True)
 
 
 def _name_from_path(path: Any) -> str:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 CHUNK_ROWS = 4096
 STORE_VERSION = 1
 
+Advance = Callable[[int], None]
+StartStage = Callable[[str, int], Advance]
+
 
 class TableLike(Protocol):
     """What preparation needs of a table: its content key and its rows in chunks."""
@@ -50,7 +53,7 @@ def prepare_store(
     name: str,
     n_jobs: int = 1,
     on_bad_molecule: Literal["skip", "raise"] = "skip",
-    progress: bool = True,
+    progress: bool | StartStage = True,
 ) -> GraphStore:
     """Prepare a table, or complete what an earlier call prepared, and open its store.
 
@@ -66,7 +69,7 @@ def prepare_store(
         name: Name of the dataset, for the folder, the progress bar and ``failures.csv``.
         n_jobs: Number of processes; -1 takes all cores.
         on_bad_molecule: ``skip`` lists unusable rows in ``failures.csv``, ``raise`` stops at one.
-        progress: Show a progress bar.
+        progress: Show a progress bar, or add the stages to the one of :func:`progress_bar`.
 
     Raises:
         GraphiumError: no usable row, a bad one under ``raise``, or a disk that is full.
@@ -98,28 +101,38 @@ def content_key(*values: Any) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
-Advance = Callable[[int], None]
-StartStage = Callable[[str, int], Advance]
-
-
 @contextmanager
-def progress_bar(name: str, enabled: bool) -> Iterator[StartStage]:
-    """One progress bar for all stages of a preparation: yields ``start(stage, rows) -> advance(rows)``."""
-    if not enabled:
+def progress_bar(name: str, progress: bool | StartStage) -> Iterator[StartStage]:
+    """One progress bar for all stages of a preparation: yields ``start(stage, rows) -> advance(rows)``.
+
+    Nothing is shown before the first stage starts. ``progress`` False shows nothing; the ``start`` of
+    an outer bar is handed on.
+    """
+    if not isinstance(progress, bool):
+        yield progress
+        return
+    if not progress:
         yield lambda stage, rows: lambda done: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(f"preparing {name}", total=None)
+    bar = Progress(*columns, console=Console(stderr=True))
 
-        def start(stage: str, rows: int) -> Advance:
-            bar.reset(task, total=rows, description=f"preparing {name}: {stage}")
-            return lambda done: bar.advance(task, done)
+    def start(stage: str, rows: int) -> Advance:
+        task = bar.task_ids[0] if bar.task_ids else bar.add_task("")
+        bar.reset(task, total=rows, description=f"preparing {name}: {stage}")
+        bar.start()
+        return lambda done: bar.advance(task, done)
 
+    try:
         yield start
+        for task in bar.task_ids:
+            bar.update(task, description=f"prepared {name}")
+    finally:
+        if bar.task_ids:
+            bar.stop()
 
 
 @contextmanager
@@ -338,5 +351,5 @@ def _file_name(name: str) -> str:
 
 def _bad_molecule(dataset: str, row: int, text: str, reason: str) -> GraphiumError:
     return GraphiumError(
-        f"row {row} of {dataset} cannot be used: {text!r} {reason}; mend the row or set on_bad_molecule=skip"
+        f"row {row} of {dataset} cannot be used: {text!r} {reason}; mend the row or set data.on_bad_molecule=skip"
     )

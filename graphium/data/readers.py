@@ -77,9 +77,10 @@ class Table:
 
     @cached_property
     def key(self) -> str:
-        """SHA-256 of the content (and of the limit and the extra columns, where there are any)."""
+        """SHA-256 of the content (and of the limit and the extra columns, where they make a difference)."""
         digest = _sha256(self.source)
-        parts = [digest, str(self.limit or ""), self._extra.key if self._extra else ""]
+        limit = str(self.limit) if self.limited else ""
+        parts = [digest, limit, self._extra.key if self._extra else ""]
         return digest if not any(parts[1:]) else hashlib.sha256("/".join(parts).encode()).hexdigest()
 
     def chunks(self, columns: Sequence[str], size: int) -> Iterator[tuple[int, pd.DataFrame]]:
@@ -292,7 +293,8 @@ class _DelimitedReader:
         yield from self._read(usecols=list(columns), chunksize=size, index_col=False)
 
     def _read(self, **options: Any) -> Any:
-        return pd.read_csv(self._path, sep=self._sniffed, low_memory=False, **options)
+        # `a, b`: a quoted field is one only where the blank before it is skipped.
+        return pd.read_csv(self._path, sep=self._sniffed, skipinitialspace=True, low_memory=False, **options)
 
     @cached_property
     def _sniffed(self) -> str:
@@ -300,7 +302,7 @@ class _DelimitedReader:
         with _open_text(self._path) as file:
             header = file.readline()
         fields = {
-            sign: len(next(csv.reader([header], delimiter=sign), [])) for sign in (self._delimiter, ";", "\t", ",")
+            sign: len(next(csv.reader([header], delimiter=sign), [])) for sign in (self._delimiter, ";", "\t", ",", "|")
         }
         return self._delimiter if fields[self._delimiter] > 1 else max(fields, key=lambda sign: fields[sign])
 

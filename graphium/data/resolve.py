@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import os
@@ -81,7 +82,7 @@ def resolve(
     """
     dataset.check(dataset.name)
     if data_dir is not None and not Path(data_dir).is_dir():
-        raise GraphiumError(f"data_dir {str(data_dir)!r} does not exist; give the folder that holds the data files")
+        raise GraphiumError(f"data_dir {str(data_dir)!r} does not exist or is no folder; give that of the data files")
     table = Table(_table_path(dataset, data_dir, cache_dir, progress), limit)
     if table.num_rows == 0:
         raise GraphiumError(f"{table.source.name} has a header and no rows; give a table with molecules")
@@ -125,20 +126,24 @@ def locate(
         folders = [Path()]
     for folder in folders:
         for name in names:
-            candidate = folder / given.with_name(name)
+            candidate = folder / given.parent / name
             if candidate.is_file():
                 return candidate
     if url is not None and data_dir is None and not given.is_absolute():
         return fetch(url, cache_dir, sha256=sha256, progress=progress)
+    if "://" in path:
+        raise GraphiumError(f"dataset {dataset!r}: {path!r} is an address; give it as url, and the file's name as path")
+    if given.is_dir():
+        raise GraphiumError(f"dataset {dataset!r}: {path!r} is a folder; give the path of a file")
     looked = Path(data_dir) if data_dir is not None and not given.is_absolute() else given.parent
     there = sorted(entry.name for entry in looked.iterdir() if entry.is_file()) if looked.is_dir() else []
     wanted = names[0] if len(names) == 1 else f"{given.name} ({', '.join(suffixes)})"
     where = f"in {str(looked)!r}" if str(looked) != "." else "in the current folder"
-    near = f"; {suggest(given.name, there)}" if 0 < len(there) <= 50 else ""
+    near = difflib.get_close_matches(given.name, there, n=1)
     fetching = " or leave data_dir out to download it" if url is not None else ""
     raise GraphiumError(
         f"dataset {dataset!r}: the file {wanted!r} is not {where}; give its path, or the folder with data_dir=FOLDER"
-        f"{fetching}{near}"
+        f"{fetching}{f'; did you mean {near[0]!r}?' if near else ''}"
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from graphium.data.dataset import Dataset, TaskGroup
 from graphium.data.infer import (
+    LARGEST,
     ColumnFacts,
     class_names,
     distinct_cells,
@@ -19,6 +20,9 @@ from graphium.data.transforms import check_transform, default_transform
 from graphium.errors import GraphiumError
 from graphium.registry import build
 from graphium.types import Kind, Level, Task
+
+# So many names stand in the sentence that sums up the tasks.
+_SHOWN = 20
 
 
 def choose_tasks(dataset: Dataset, table: Table, smiles: str) -> tuple[list[Task], list[str]]:
@@ -130,18 +134,21 @@ def _judge(dataset: Dataset, facts: ColumnFacts, kind: Kind, has_classes: bool) 
         row, cell = facts.odd
         if facts.num_odd == facts.present:
             raise GraphiumError(
-                f"{place} holds text, e.g. {cell!r} in row {row}; say kind=multiclass, or name another column"
+                f"{place} holds text, e.g. {cell!r} in row {row}; say data.kind=multiclass, or name another column"
             )
         raise GraphiumError(
             f"{place}, row {row}: {cell!r} is not a number ({facts.num_odd} of {facts.present} cells are not); "
             "mend or empty the cell"
         )
     if facts.infinite is not None:
-        raise GraphiumError(f"{place}, row {facts.infinite}: the value is infinite; mend or empty the cell")
+        raise GraphiumError(
+            f"{place}, row {facts.infinite}: the value is infinite or beyond {LARGEST:g}; mend or empty the cell"
+        )
     if kind == "binary" and facts.not_binary is not None:
         row, value = facts.not_binary
         raise GraphiumError(
-            f"{place}, row {row}: {value:g} is not 0 or 1, and the kind is binary; mend the cell or say kind=regression"
+            f"{place}, row {row}: {value:g} is not 0 or 1, and the kind is binary; "
+            "mend the cell or say data.kind=regression"
         )
 
 
@@ -167,6 +174,7 @@ def _task_sentences(tasks: Iterable[Task], facts: Mapping[str, ColumnFacts]) -> 
     sentences = []
     for (level, kind), names in groups.items():
         present = sum(facts[name].present for name in names if name in facts)
-        cells = f", {present:,} cells" if present else ""
-        sentences.append(f"{len(names)} {level} {kind} task{'s' * (len(names) != 1)} ({', '.join(names)}){cells}")
+        cells = f", {present:,} cell{'s' * (present != 1)}" if present else ""
+        shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+        sentences.append(f"{len(names)} {level} {kind} task{'s' * (len(names) != 1)} ({shown}){cells}")
     return sentences

@@ -98,6 +98,18 @@ def load_model(folder: str | Path, *, trust_code: bool = False, device: str | to
     if not trust_code:
         for section in ("model", "features"):
             _refuse_code(config[section], section)
+    try:
+        heads, featurizer, network = _build(config, folder)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise GraphiumError(
+            f"{str(folder / 'config.yaml')!r} is damaged ({type(error).__name__}: {_first_line(error)}); "
+            "copy the whole model/ folder again"
+        ) from error
+    _load_weights(network, folder / "model.safetensors")
+    return SavedModel(network.to(device).eval(), featurizer, heads, config["facts"])
+
+
+def _build(config: Mapping[str, Any], folder: Path) -> tuple[tuple[HeadSpec, ...], Featurizer, Network]:
     heads = tuple(head_from_dict(raw) for raw in config["heads"])
     spec = FeatureSpec.from_dict(config["spec"])
     featurizer = Featurizer(**check_arguments(Featurizer, config["features"], where="features"))
@@ -106,9 +118,7 @@ def load_model(folder: str | Path, *, trust_code: bool = False, device: str | to
             f"the model in {str(folder)!r} was trained on features that this graphium makes differently; "
             f"install the version it was saved with ({config['facts'].get('graphium', 'see its card')})"
         )
-    network = build_network(spec, heads, **config["model"])
-    _load_weights(network, folder / "model.safetensors")
-    return SavedModel(network.to(device).eval(), featurizer, heads, config["facts"])
+    return heads, featurizer, build_network(spec, heads, **config["model"])
 
 
 def head_from_dict(raw: Mapping[str, Any]) -> HeadSpec:

@@ -196,7 +196,7 @@ def check_network(*, budget: int | None = None, **options: Any) -> None:
     Raises:
         GraphiumError: an unknown option or part, a wrong type, a value out of range.
     """
-    checked = check_arguments(Network, options, where="model", given=("spec", "heads"))
+    checked = check_arguments(Network, options, where="model", given=("spec", "heads"), beside=("budget",))
     for name, least in (("width", 1), ("depth", 1), ("encoding_width", 1), ("head_width", 1), ("head_depth", 0)):
         value = checked.get(name)
         if value is not None and value < least:
@@ -209,6 +209,7 @@ def check_network(*, budget: int | None = None, **options: Any) -> None:
             raise GraphiumError(f"model.{name} is {checked[name]}; give a share from 0 up to, not including, 1")
     if "activation" in checked:
         build_activation(checked["activation"])
+    check_arguments(build_network, {"budget": budget}, where="model", given=("spec", "heads"))
     if budget is not None and budget < 1:
         raise GraphiumError(f"model.budget is {budget}; give a number of parameters, for example 150000")
     if checked.get("virtual_node") not in (None, "none"):

@@ -18,7 +18,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from graphium.errors import GraphiumError, suggest
+from graphium.errors import GraphiumError
 from graphium.training.module import Module
 
 
@@ -110,9 +110,11 @@ class Averaging(WeightAveraging):
 class BestCheckpoint(Checkpoint):
     """Keeps ``best.ckpt``, the weights with the best monitored number, and stops when it stays away.
 
+    The very last step is validated too, wherever in an epoch it falls.
+
     Args:
         folder: Where ``best.ckpt`` goes.
-        monitor: A key of ``Module.validation``.
+        monitor: A key of ``Module.validation``; a validation where it is undefined counts as no better one.
         mode: Whether it should fall or rise.
         patience: Validations without a better one before training stops; None never stops.
     """
@@ -121,21 +123,25 @@ class BestCheckpoint(Checkpoint):
         self.path = Path(folder) / "best.ckpt"
         self.monitor, self.mode, self.patience = monitor, mode, patience
         self.value: float | None = None
-        self.epoch = 0.0
+        self.epoch: float = 0
         self.step = 0
         self.misses = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._num_steps = trainer.estimated_stepping_batches
         self._stop_if_patience_is_over(trainer)
+        self._validate_the_last_step(trainer, trainer.global_step)
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, *arguments: Any) -> None:
+        self._validate_the_last_step(trainer, trainer.global_step + 1)
+
+    def _validate_the_last_step(self, trainer: pl.Trainer, step: int) -> None:
+        if step >= self._num_steps:
+            trainer.check_val_every_n_epoch = trainer.val_check_batch = 1
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Module)
-        if self.monitor not in pl_module.validation:
-            raise GraphiumError(
-                f"trainer.monitor {self.monitor!r} is not measured in this run; "
-                f"{suggest(self.monitor, pl_module.validation)}"
-            )
-        value = pl_module.validation[self.monitor]
+        value = pl_module.validation.get(self.monitor, math.nan)
         if self._is_better(value):
             self.value, self.misses = value, 0
             self.epoch, self.step = epochs_done(trainer), trainer.global_step
@@ -203,6 +209,9 @@ class LastCheckpoint(Checkpoint):
     def _stop_if_asked(self, trainer: pl.Trainer) -> None:
         if self.guard is None:
             return
+        if trainer.global_step == trainer.max_steps:
+            # Lightning would not come back for the last validation.
+            return
         asked = self.guard.requested
         if trainer.world_size > 1:
             asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
@@ -214,26 +223,22 @@ class History(Callback):
     """Writes ``metrics.csv``: one row per validation, or per epoch where nothing was validated.
 
     Columns: epoch, step, lr, train/loss (mean over the steps since the row before), seconds and molecules
-    per second of this part of the run, and the numbers of the validation. The rows travel in the checkpoint, so
-    that the file of a resumed run is whole.
+    per second of training (validations and checkpoints left out), and the numbers of the validation. The rows
+    travel in the checkpoint, so that the file of a resumed run is whole.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self.rows: list[dict[str, float]] = []
-        self._molecules = 0
-        self._since = time.perf_counter()
+        self.clock = Clock()
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._molecules, self._since = 0, time.perf_counter()
+    def on_train_batch_start(self, *arguments: Any) -> None:
+        self.clock.start()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._molecules += batch.num_graphs
-
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._seconds = time.perf_counter() - self._since
+        self.clock.count(batch.num_graphs)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Module)
@@ -242,7 +247,6 @@ class History(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Module)
         if not self.rows or self.rows[-1]["step"] != trainer.global_step:
-            self._seconds = time.perf_counter() - self._since
             self._add(trainer, pl_module, {})
 
     def _add(self, trainer: pl.Trainer, module: Module, numbers: dict[str, float]) -> None:
@@ -254,12 +258,15 @@ class History(Callback):
         loss = module.train_loss.take(trainer.strategy.reduce if trainer.world_size > 1 else None)
         if loss is not None:
             row["train/loss"] = loss
-        row["seconds"] = round(self._seconds, 3)
-        row["molecules_per_second"] = round(self._molecules * trainer.world_size / max(self._seconds, 1e-9), 1)
+        row["seconds"] = round(self.clock.seconds, 3)
+        row["molecules_per_second"] = round(self.clock.speed * trainer.world_size, 1)
+        self.clock.reset()
         self.rows.append({**row, **numbers})
-        self._molecules, self._since = 0, time.perf_counter()
         if trainer.is_global_zero:
             write_rows(self.path, self.rows)
+            for logger in trainer.loggers:
+                # The module logs the numbers of the validation itself.
+                logger.log_metrics(row, step=trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": [dict(row) for row in self.rows]}
@@ -268,13 +275,34 @@ class History(Callback):
         self.rows = [dict(row) for row in state_dict["rows"]]
 
 
+class Clock:
+    """Molecules trained on, and the seconds from the start of their first batch to the end of their last."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.molecules, self.seconds = 0, 0.0
+        self._began: float | None = None
+
+    def start(self) -> None:
+        if self._began is None:
+            self._began = time.perf_counter()
+
+    def count(self, molecules: int) -> None:
+        self.molecules += molecules
+        self.seconds = time.perf_counter() - (self._began or 0.0)
+
+    @property
+    def speed(self) -> float:
+        return self.molecules / max(self.seconds, 1e-9)
+
+
 def epochs_done(trainer: pl.Trainer) -> float:
-    """Epochs trained so far; a fraction inside an epoch."""
-    epochs: Any = trainer.fit_loop.epoch_progress.current
-    batches: Any = trainer.fit_loop.epoch_loop.batch_progress.current
-    if epochs.processed == epochs.ready:
-        return float(epochs.processed)
-    return round(epochs.processed + batches.processed / trainer.num_training_batches, 4)
+    """Epochs trained so far: a whole number as int, a fraction inside an epoch."""
+    progress: Any = trainer.fit_loop.epoch_loop.batch_progress.total
+    whole, rest = divmod(progress.processed, trainer.num_training_batches)
+    return int(whole) if rest == 0 else round(whole + rest / trainer.num_training_batches, 4)
 
 
 def write_rows(path: Path, rows: list[dict[str, float]]) -> None:

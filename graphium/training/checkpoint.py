@@ -157,12 +157,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise GraphiumError(f"ckpt_path {str(path)!r} is not a file; give a checkpoints/last.ckpt of a run folder")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except Exception:  # torch raises many kinds for a damaged file, and its advice is to run the code in it
         raise GraphiumError(
-            f"{str(path)!r} is damaged or not a checkpoint ({reason}); resume from another file"
+            f"{str(path)!r} is damaged, not a checkpoint, or holds more than plain values; resume from another file"
         ) from None
-    if not isinstance(checkpoint, dict) or RESUME_KEY not in checkpoint:
+    ours = isinstance(checkpoint, dict) and isinstance(checkpoint.get(RESUME_KEY), dict)
+    if not ours or not isinstance(checkpoint.get("state_dict"), dict):
         raise GraphiumError(f"{str(path)!r} is not a checkpoint of graphium; give a checkpoints/last.ckpt")
     return checkpoint
 

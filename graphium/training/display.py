@@ -12,17 +12,19 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from graphium.training.callbacks import Clock
+from graphium.training.metrics import higher_is_better
 from graphium.training.module import Module
-from graphium.training.options import direction_of
 
 _REFRESH_SECONDS = 0.2
 _LIGHTNING_LOGGERS = ("pytorch_lightning", "lightning.pytorch", "lightning_fabric", "lightning.fabric")
-# What the result table shows of each dataset, in this order, where it is measured.
-_SHOWN = ("mae", "mae_norm", "pooled_mae_norm", "r2", "pearson", "spearman", "auroc", "ap", "bce", "accuracy")
+# What the result table shows of each dataset, in this order, where it is measured; metrics.json holds all.
+_SHOWN = ("mae", "pooled_mae_norm", "r2", "pearson", "spearman", "auroc", "ap", "bce", "accuracy")
 
 
 @contextlib.contextmanager
@@ -56,9 +58,8 @@ class TrainingBar(ProgressBar):
         self._enabled = True
         self._progress: Progress | None = None
         self._task: TaskID | None = None
-        self._molecules = 0
-        self._since = self._next = 0.0
-        self._speed = 0.0
+        self._clock = Clock()
+        self._next = 0.0
 
     def disable(self) -> None:
         self._enabled = False
@@ -69,22 +70,21 @@ class TrainingBar(ProgressBar):
     def print(self, *arguments: Any, **options: Any) -> None:
         self.console.print(*arguments, **options)
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._restart_clock()
+    def on_train_batch_start(self, *arguments: Any) -> None:
+        self._clock.start()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if not self._enabled:
             return
-        self._molecules += batch.num_graphs
+        self._clock.count(batch.num_graphs)
         now = time.perf_counter()
         if now >= self._next:
             self._next = now + _REFRESH_SECONDS
-            self._show(trainer, pl_module, now, batch_idx + 1)
+            self._show(trainer, pl_module, batch_idx + 1)
 
-    def _show(self, trainer: pl.Trainer, module: pl.LightningModule, now: float, done: int) -> None:
-        self._measure(trainer, now)
+    def _show(self, trainer: pl.Trainer, module: pl.LightningModule, done: int) -> None:
         if not self.console.is_terminal:
             return
         if self._progress is None:
@@ -101,7 +101,7 @@ class TrainingBar(ProgressBar):
             self._progress.start()
             self._task = self._progress.add_task("", numbers="")
         loss = getattr(module, "running_loss", None)
-        numbers = f"{self._speed:,.0f} molecules/s" + ("" if loss is None else f"  loss {loss:.4f}")
+        numbers = self._speed(trainer) + ("" if loss is None else f"  loss {loss:.4f}")
         assert self._task is not None
         self._progress.update(
             self._task,
@@ -112,16 +112,14 @@ class TrainingBar(ProgressBar):
         )
         self._progress.refresh()
 
-    def _measure(self, trainer: pl.Trainer, now: float) -> None:
-        self._speed = self._molecules * trainer.world_size / max(now - self._since, 1e-9)
-
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._measure(trainer, time.perf_counter())
+    def _speed(self, trainer: pl.Trainer) -> str:
+        return f"{self._clock.speed * trainer.world_size:,.0f} molecules/s"
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._enabled and isinstance(pl_module, Module):
+            self._stop()
             self._print_line(trainer, pl_module)
-        self._restart_clock()
+        self._clock.reset()
 
     def _print_line(self, trainer: pl.Trainer, module: Module) -> None:
         pieces = [_epoch_name(trainer), f"step {trainer.global_step}"]
@@ -129,12 +127,8 @@ class TrainingBar(ProgressBar):
             pieces.append(f"train loss {module.train_loss.recent:.4f}")
         if "val/loss" in module.validation:
             pieces.append(f"val loss {module.validation['val/loss']:.4f}")
-        pieces.append(f"{self._speed:,.0f} molecules/s")
+        pieces.append(self._speed(trainer))
         self.print("  ".join(pieces), highlight=False, soft_wrap=True)
-
-    def _restart_clock(self) -> None:
-        self._molecules, self._since = 0, time.perf_counter()
-        self._next = self._since + _REFRESH_SECONDS
 
     def _stop(self) -> None:
         if self._progress is not None:
@@ -152,27 +146,26 @@ class TrainingBar(ProgressBar):
 
 
 def result_table(metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Table:
-    """The metrics of every part and dataset, each beside the predictor that knows the training labels only.
+    """The metrics of every dataset, one column per part, beside the predictor that knows the training labels only.
 
-    ``metrics`` is ``{part: {dataset: {metric: value, "baseline": {...}}}}``.
+    ``metrics`` is ``{part: {dataset: {metric: value, "baseline": {...}}}}``; the baseline shown is that of the
+    test part, or of the last part there is.
     """
-    table = Table(title="results: means over tasks")
-    for name in ("part", "dataset", "metric"):
-        table.add_column(name, no_wrap=True)
-    for name in ("model", "baseline"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for part, datasets in metrics.items():
+    judged = "test" if "test" in metrics else list(metrics)[-1]
+    table = Table(title="results: means over tasks", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("dataset", overflow="fold")
+    for name in ("metric", *metrics, f"baseline, {judged}"):
+        table.add_column(name, justify="left" if name == "metric" else "right", no_wrap=True)
+    for dataset in dict.fromkeys(name for part in metrics.values() for name in part):
         table.add_section()
-        for position, (dataset, numbers) in enumerate(datasets.items()):
-            shown = [name for name in _SHOWN if name in numbers]
-            for line, name in enumerate(shown):
-                table.add_row(
-                    part if position == line == 0 else "",
-                    dataset if line == 0 else "",
-                    f"{name} {'↑' if direction_of(name) == 'max' else '↓'}",
-                    _number(numbers[name]),
-                    _number(numbers.get("baseline", {}).get(name)),
-                )
+        parts = [part.get(dataset, {}) for part in metrics.values()]
+        baseline = metrics[judged].get(dataset, {}).get("baseline", {})
+        label = dataset
+        for name in [name for name in _SHOWN if any(name in part for part in parts)]:
+            arrow = "↑" if higher_is_better(name) else "↓"
+            numbers = [part.get(name) for part in (*parts, baseline)]
+            table.add_row(label, f"{name} {arrow}", *map(_number, numbers))
+            label = ""
     return table
 
 

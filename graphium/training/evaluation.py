@@ -57,6 +57,12 @@ class Evaluator:
             for head in self.heads
         }
 
+    def names(self) -> list[str]:
+        """``dataset/metric`` of every number that :meth:`compute` may report beside the single tasks."""
+        found = [f"{head.dataset}/{name}" for head in self.heads for name in self.metrics[head.name].parts]
+        found += [f"{name.removesuffix('mae_norm')}pooled_mae_norm" for name in found if name.endswith("/mae_norm")]
+        return list(dict.fromkeys(found))
+
     def update(self, predictions: Mapping[str, Tensor], labels: Mapping[str, Labels]) -> None:
         """Add a batch: predictions ``[entities, tasks(, classes)]`` and labels by head name, transformed units."""
         for name, metrics in self.metrics.items():

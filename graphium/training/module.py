@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,8 +17,7 @@ from graphium.registry import PartConfig, build
 from graphium.training.checkpoint import RESUME_KEY, ResumeState, resumable_loops, snapshot_random_states
 from graphium.training.evaluation import Evaluator
 from graphium.training.losses import Losses
-from graphium.training.options import Weighting
-from graphium.training.weighting import combine, sum_over_ranks
+from graphium.training.weighting import Weighting, combine, sum_over_ranks
 from graphium.types import HeadSpec
 
 
@@ -123,7 +123,7 @@ class Module(pl.LightningModule):
     def _look_at_loss(self) -> None:
         """Read the loss of the last step from the device; not every step, because reading waits for it."""
         self.running_loss = float(self.train_loss.last)
-        if self.running_loss != self.running_loss or abs(self.running_loss) == float("inf"):
+        if not math.isfinite(self.running_loss):
             raise GraphiumError(
                 f"the training loss is {self.running_loss} at step {self.trainer.global_step}; "
                 "use a smaller optim.lr, or look for extreme labels"
@@ -160,6 +160,8 @@ class Module(pl.LightningModule):
 
     def on_validation_start(self) -> None:
         self._resume.open_validation()
+        if isinstance(self.train_loss.last, Tensor):
+            self._look_at_loss()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self.can_save:

@@ -8,12 +8,10 @@ from typing import Any, Literal
 
 from graphium.errors import GraphiumError
 from graphium.registry import check_arguments
+from graphium.training.metrics import higher_is_better
+from graphium.training.weighting import Weighting
 
-Weighting = Literal["labels", "tasks", "datasets"]
 Precision = Literal["32", "bf16-mixed"]
-
-# Metrics of which more is better; every other one is minimised.
-_RISING = ("auroc", "ap", "accuracy", "r2", "pearson", "spearman")
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,7 @@ class TrainerOptions:
 
     Args:
         max_epochs: Passes over the training part; -1 for no limit (then ``max_steps`` is needed).
-        max_steps: Optimiser steps after which to stop.
+        max_steps: Optimiser steps after which to stop, if ``max_epochs`` are not over before.
         accelerator: ``cpu``, ``gpu``, ``auto`` or another accelerator that Lightning knows.
         devices: Number of devices; with more than one, gradients equal those of one large batch.
         precision: ``32`` or ``bf16-mixed``.
@@ -32,7 +30,8 @@ class TrainerOptions:
             ``val/<dataset>/<metric>``, e.g. ``val/tox21/auroc``.
         mode: Whether ``monitor`` should fall (``min``) or rise (``max``); by default as its name says.
         patience: Stop after this many validations without a better ``monitor``.
-        val_every: Epochs between validations; a fraction validates inside the epoch.
+        val_every: Epochs between validations; a fraction validates inside the epoch. The last step is always
+            validated.
         averaging: Decay of an exponential moving average of the weights, e.g. 0.999; the averaged
             weights are validated, tested and saved.
         weighting: What counts equally in the loss: every label, every task, or every dataset.
@@ -45,6 +44,8 @@ class TrainerOptions:
         threads: CPU threads; a CPU run repeats bit for bit at an equal number.
         strategy: Lightning strategy for several devices.
         num_nodes: Machines.
+        logger: Where the rows of ``metrics.csv`` go besides: ``none``, ``wandb`` (``WANDB_MODE=offline``
+            needs no network) or ``tensorboard``.
     """
 
     max_epochs: int = 20
@@ -68,6 +69,7 @@ class TrainerOptions:
     threads: int | None = None
     strategy: str = "auto"
     num_nodes: int = 1
+    logger: Literal["none", "wandb", "tensorboard"] = "none"
 
     def __post_init__(self) -> None:
         for name in ("devices", "accumulate", "log_every", "num_nodes"):
@@ -98,7 +100,10 @@ class TrainerOptions:
     @property
     def direction(self) -> Literal["min", "max"]:
         """``mode``, or what the name of ``monitor`` says."""
-        return self.mode or direction_of(self.monitor)
+        if self.mode is not None:
+            return self.mode
+        name = self.monitor.rsplit("/", 1)[-1]
+        return "max" if name != "loss" and higher_is_better(name) else "min"
 
     def lightning_arguments(self) -> dict[str, Any]:
         """Arguments of ``pytorch_lightning.Trainer`` for these options; nothing of it prints by itself."""
@@ -124,15 +129,6 @@ class TrainerOptions:
             "logger": False,
             "log_every_n_steps": self.log_every,
         }
-
-
-def direction_of(metric: str) -> Literal["min", "max"]:
-    """Whether more of a metric is better.
-
-    >>> direction_of("val/tox21/auroc"), direction_of("val/qm9/mae_norm")
-    ('max', 'min')
-    """
-    return "max" if metric.rsplit("/", 1)[-1] in _RISING else "min"
 
 
 def _at_least_one(name: str, value: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -19,7 +20,7 @@ def print_plan(summary: Mapping[str, Mapping[str, Any]], facts: Mapping[str, Any
         facts: What else to say, in order, e.g. parameters, device, steps per epoch.
         console: Where to.
     """
-    console.print(dataset_table(summary))
+    console.print(dataset_table(summary), task_table(summary))
     for sentence in remarks(summary):
         console.print(f"  {sentence}", highlight=False, markup=False, soft_wrap=True)
     for name, value in facts.items():
@@ -27,24 +28,35 @@ def print_plan(summary: Mapping[str, Mapping[str, Any]], facts: Mapping[str, Any
 
 
 def dataset_table(summary: Mapping[str, Mapping[str, Any]]) -> Table:
-    """One line per dataset and head: rows, molecules, failures, tasks, labels present, split sizes."""
-    table = Table(title="plan")
-    for name in ("dataset", "tasks"):
-        table.add_column(name, no_wrap=True)
+    """One line per dataset: rows, molecules, failures, split sizes."""
+    table = _table("plan", "dataset")
     used = [part for part in _PARTS if any(d["parts"].get(part) for d in summary.values())]
-    for name in ("rows", "molecules", "failed", "labels", *used):
-        table.add_column(name, justify="right", no_wrap=True)
+    counts = ["rows", "molecules", *(["failures"] if any(d["failures"] for d in summary.values()) else [])]
+    for name in (*counts, *used):
+        table.add_column(name.replace("failures", "failed"), justify="right", no_wrap=True)
     for name, dataset in summary.items():
-        for position, head in enumerate(dataset["heads"]):
-            first = position == 0
-            classes = f" ({head['classes']})" if head["classes"] else ""
-            counts = [dataset["rows"], dataset["molecules"], dataset["failures"]] if first else ["", "", ""]
-            parts = [dataset["parts"].get(part, 0) if first else "" for part in used]
-            table.add_row(
-                name if first else "",
-                f"{head['tasks']} {head['level']} {head['kind']}{classes}",
-                *(_count(value) for value in (*counts, head["labels"], *parts)),
-            )
+        numbers = [*(dataset[key] for key in counts), *(dataset["parts"].get(part, 0) for part in used)]
+        table.add_row(name, *(f"{number:,}" for number in numbers))
+    return table
+
+
+def task_table(summary: Mapping[str, Mapping[str, Any]]) -> Table:
+    """One line per head: level, kind, tasks and labels present."""
+    table = _table(None, "dataset")
+    table.add_column("tasks")
+    table.add_column("labels", justify="right", no_wrap=True)
+    for name, dataset in summary.items():
+        label = name
+        for head in dataset["heads"]:
+            classes = f", {head['classes']} classes" if head["classes"] else ""
+            table.add_row(label, f"{head['tasks']} {head['level']} {head['kind']}{classes}", f"{head['labels']:,}")
+            label = ""
+    return table
+
+
+def _table(title: str | None, first: str) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(first, overflow="fold")
     return table
 
 
@@ -64,7 +76,3 @@ def remarks(summary: Mapping[str, Mapping[str, Any]]) -> list[str]:
                 f"{name}: {dataset['failures']:,} rows could not be used, see {dataset['store']}/failures.csv"
             )
     return sentences
-
-
-def _count(value: int | str) -> str:
-    return value if isinstance(value, str) else f"{value:,}"

@@ -89,11 +89,12 @@ class PredictionTable:
     One line per row: ``dataset`` (where there are several), ``row``, the SMILES, one column per task and
     ``task[class]`` for the probabilities of classes. Binary tasks hold the probability of 1, multiclass ones the
     most probable class. Node and bond tasks hold lists in the atom or bond order of the row's own text.
-    A line holds the tasks of its own dataset.
+    A line holds the tasks of its own dataset. Rows of ``part`` that could not be used are there too: without
+    predictions, with the reason as their ``status``.
     """
 
-    def __init__(self, mix: Mix) -> None:
-        self.mix = mix
+    def __init__(self, mix: Mix, part: str) -> None:
+        self.mix, self.part = mix, part
         self._names = task_columns(mix.heads)
         self._frames: list[list[pd.DataFrame]] = [[] for _ in mix.datasets]
 
@@ -138,15 +139,20 @@ class PredictionTable:
         """The whole table, datasets one after another in the order of their rows, ``status`` last."""
         parts = []
         for dataset, frames in zip(self.mix.datasets, self._frames, strict=True):
-            if not frames:
+            good = [frame.assign(status="ok") for frame in frames]
+            failures = dataset.failed_rows(self.part)
+            bad = [{"row": f.row, self._smiles_column(): f.text, "status": f.reason} for f in failures]
+            both = [*good, pd.DataFrame(bad)] if bad else good
+            if not both:
                 continue
-            frame = pd.concat(frames, ignore_index=True).sort_values("row", ignore_index=True)
+            frame = pd.concat(both, ignore_index=True).sort_values("row", ignore_index=True)
             if len(self.mix.datasets) > 1:
                 frame.insert(0, "dataset", dataset.name)
             parts.append(frame)
         if not parts:
             return pd.DataFrame(columns=["row", self._smiles_column(), "status"])
-        return pd.concat(parts, ignore_index=True).assign(status="ok")
+        table = pd.concat(parts, ignore_index=True)
+        return table[[*(name for name in table if name != "status"), "status"]]
 
 
 def task_columns(heads: Sequence[HeadSpec]) -> dict[str, list[str]]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,11 +32,13 @@ from graphium.training.checkpoint import check_fits, network_weights, read_check
 from graphium.training.datamodule import DataModule
 from graphium.training.display import TrainingBar, quiet_lightning, result_table
 from graphium.training.environment import describe_environment
+from graphium.training.evaluation import Evaluator
 from graphium.training.module import Module
 from graphium.training.optim import check_optim
 from graphium.training.options import TrainerOptions
 from graphium.training.plan import print_plan
 from graphium.training.results import PredictionTable, evaluate, training_statistics
+from graphium.types import PARTS
 
 _TOP = (
     "seed",
@@ -114,7 +118,7 @@ def run(config: Mapping[str, Any]) -> RunResult:
     """
     settings = check_config(config)
     options = settings.options
-    console = Console(stderr=True, quiet=not options.progress)
+    console = Console(stderr=True, quiet=not (options.progress and _is_first_process()))
     checkpoint = read_checkpoint(config["ckpt_path"]) if config.get("ckpt_path") else None
     if options.threads is not None:
         torch.set_num_threads(options.threads)
@@ -124,8 +128,9 @@ def run(config: Mapping[str, Any]) -> RunResult:
         featurizer,
         data_dir=config.get("data_dir"),
         store_dir=config.get("store_dir"),
-        progress=options.progress,
+        progress=options.progress and _is_first_process(),
     )
+    _check_monitor(options.monitor, mix)
     seed_everything(settings.seed)
     network = build_network(mix.spec, mix.heads, **_section(config, "model"))
     if checkpoint is not None:
@@ -158,7 +163,8 @@ def _train(
         callbacks.insert(0, Averaging(options.averaging))
     if options.progress:
         callbacks.append(TrainingBar(console))
-    trainer = make_trainer(options, callbacks, default_root_dir=run_dir)
+    logger = make_logger(options.logger, run_dir, settings.config) if _is_first_process() else False
+    trainer = make_trainer(options, callbacks, default_root_dir=run_dir, logger=logger)
     module = Module(
         network, mix.heads, optimizer=settings.optimizer, schedule=settings.schedule, weighting=options.weighting
     )
@@ -177,8 +183,11 @@ def _train(
         "parameters": f"{network.num_parameters():,}",
         "device": f"{device.type} x {trainer.world_size}, precision {options.precision}, "
         f"{torch.get_num_threads()} CPU threads",
-        "steps per epoch": f"{steps:,} of {settings.data.batch_size * trainer.world_size * options.accumulate} rows",
-        "best weights": f"by {options.monitor} ({options.direction})"
+        "steps": f"{steps:,} per epoch of {settings.data.batch_size * trainer.world_size * options.accumulate:,} rows, "
+        f"{_steps_in_all(options, steps):,} in all",
+        "kept weights": (
+            f"the best by {options.monitor} ({options.direction})" if len(mix.index("val")) else "the last"
+        )
         + (f", averaged with decay {options.averaging}" if options.averaging else ""),
         "run folder": run_dir,
     }
@@ -195,7 +204,10 @@ def _train(
         torch.distributed.destroy_process_group()
     if not trainer.is_global_zero:
         return RunResult(run_dir, {}, network)
-    metrics, kept = _finish(settings, mix, module, best, run_dir, device)
+    try:
+        metrics, kept = _finish(settings, mix, module, best, run_dir, device)
+    except KeyboardInterrupt:
+        raise _interrupted("after the training", last.path) from None
     save_model(
         run_dir / "model",
         network,
@@ -209,16 +221,41 @@ def _train(
     return RunResult(run_dir, metrics, network)
 
 
-def make_trainer(options: TrainerOptions, callbacks: list[pl.Callback], *, default_root_dir: Path) -> pl.Trainer:
+def make_logger(name: str, run_dir: Path, config: Mapping[str, Any]) -> Any:
+    """A Lightning logger that writes into the run folder, or False; its package is imported here and not before."""
+    if name == "none":
+        return False
+    from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
+
+    try:
+        if name == "tensorboard":
+            return TensorBoardLogger(run_dir, name="tensorboard", version="")
+        return WandbLogger(
+            name=config.get("name"), project="graphium", save_dir=run_dir, config=plain(config), log_model=False
+        )
+    except ModuleNotFoundError as error:
+        raise GraphiumError(f"trainer.logger={name} needs a package: {error}; pip install {name}") from None
+
+
+def make_trainer(
+    options: TrainerOptions, callbacks: list[pl.Callback], *, default_root_dir: Path, logger: Any = False
+) -> pl.Trainer:
     """A Lightning trainer for these options."""
     try:
-        return pl.Trainer(callbacks=callbacks, default_root_dir=default_root_dir, **options.lightning_arguments())
+        arguments = {**options.lightning_arguments(), "logger": logger}
+        trainer = pl.Trainer(callbacks=callbacks, default_root_dir=default_root_dir, **arguments)
     except Exception as error:  # Lightning's kinds differ from version to version
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise GraphiumError(
             f"trainer.accelerator {options.accelerator!r} with {options.devices} device(s) cannot be used here "
             f"({reason.rstrip('.')}); use trainer=cpu or other devices"
         ) from error
+    if trainer.world_size > 1 and options.strategy == "auto" and not Path(sys.argv[0]).is_file():
+        raise GraphiumError(
+            f"trainer.devices is {options.devices}, and every device runs the program anew, which a notebook or "
+            "python -c cannot; use graphium-train or a script, or 1 device"
+        )
+    return trainer
 
 
 def _fit(
@@ -234,10 +271,31 @@ def _fit(
             raise
         if not last.path.exists():
             raise GraphiumError("interrupted before the first checkpoint; start again") from None
-        raise GraphiumError(
-            f"interrupted in epoch {trainer.current_epoch + 1}, after step {trainer.global_step}; "
-            f"go on with the same command and ckpt_path={last.path}"
-        ) from None
+        where = f"in epoch {trainer.current_epoch + 1}, after step {trainer.global_step}"
+        raise _interrupted(where, last.path) from None
+
+
+def _interrupted(where: str, checkpoint: Path) -> GraphiumError:
+    word = shlex.quote(f"ckpt_path={checkpoint}")
+    return GraphiumError(f"interrupted {where}; go on with the same command and {word}")
+
+
+def _check_monitor(monitor: str, mix: Mix) -> None:
+    """Refuse a number to monitor that no validation of this mix measures."""
+    held_out = {d.name for d in mix.datasets if (d.parts == PARTS.index("val")).any()}
+    measured = Evaluator([head for head in mix.heads if head.dataset in held_out]).names()
+    choices = ["val/loss", *(f"val/{name}" for name in measured)]
+    if monitor not in choices:
+        raise GraphiumError(f"trainer.monitor {monitor!r} is not measured in this run; {suggest(monitor, choices)}")
+
+
+def _steps_in_all(options: TrainerOptions, per_epoch: int) -> int:
+    limits = [per_epoch * options.max_epochs if options.max_epochs >= 0 else None, options.max_steps]
+    return min(limit for limit in limits if limit is not None)
+
+
+def _is_first_process() -> bool:
+    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def _finish(
@@ -259,7 +317,7 @@ def _finish(
         kept.update(weights=f"{kept['weights']}, averaged", decay=options.averaging)
     network.to(device)
     statistics = training_statistics(mix)
-    table = PredictionTable(mix)
+    table = PredictionTable(mix, "test")
     metrics: dict[str, Any] = {}
     for part in _EVALUATED:
         if not len(mix.index(part)):

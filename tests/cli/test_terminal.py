@@ -56,5 +56,6 @@ def test_a_wrong_option_is_a_sentence_too(monkeypatch: pytest.MonkeyPatch, capsy
     assert capsys.readouterr().err.startswith("Error: No such option: --widht")
 
 
-def test_an_interruption_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_is_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(app_that(raising(KeyboardInterrupt())), monkeypatch) == 130
+    assert capsys.readouterr().err.strip() == "stopped; what was prepared is kept"

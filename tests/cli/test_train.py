@@ -40,7 +40,9 @@ def test_replaced_parts_are_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert "optim is now sgd instead of adamw" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("word", ["modle.width=3", "model=gien", "toymix", "data=my.csv", "data.path=a(1).csv", "--no"])
+@pytest.mark.parametrize(
+    "word", ["modle.width=3", "model=gien", "toymix", "data=my.csv", "data.targets=[a(1)]", "--no"]
+)
 def test_a_wrong_word_trains_nothing(
     word: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

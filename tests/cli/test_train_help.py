@@ -7,7 +7,7 @@ from graphium.config import options
 
 
 def test_every_experiment_and_data_option_says_what_it_is() -> None:
-    for group in ("data", "experiment", "features", "optim", "trainer"):
+    for group in ("data", "experiment", "features", "model", "optim", "trainer"):
         for name, file in options(group).items():
             assert _about(file), f"{group}/{name} needs a first comment line"
 
@@ -20,4 +20,7 @@ def test_what_a_file_says_of_itself(tmp_path: Path) -> None:
     commented.write_text("# @package _global_\n# A mix.\n# More.\ndefaults: []\n")
     plain.write_text("defaults:\n  - _self_\n  - /dataset@datasets.a: a\n")
     assert _about(commented) == "A mix."
+    plain.write_text("about: What it is\n# A remark on one key.\nsplit: random\n")
+    assert _about(plain) == "What it is"
+    plain.write_text("defaults:\n  - _self_\n  - /dataset@datasets.a: a\n")
     assert _about(plain) == "Three molecules"

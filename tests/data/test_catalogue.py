@@ -32,6 +32,11 @@ def test_details() -> None:
         find("qm8")
 
 
+def test_a_mix_is_no_dataset() -> None:
+    with pytest.raises(GraphiumError, match="'toymix' is a mix of qm9, tox21, zinc12k"):
+        find("toymix")
+
+
 def test_another_folder(tmp_path: Path) -> None:
     (tmp_path / "dataset").mkdir()
     (tmp_path / "dataset" / "lab.yaml").write_text("path: lab.csv\ntargets: [y]\n")

@@ -78,6 +78,22 @@ def test_wrong_fields_end_in_a_sentence(raw: dict[str, Any], sentence: str) -> N
         Dataset.from_config("mine", "t.csv", "data.datasets.mine")  # type: ignore[arg-type]
 
 
+def test_settings_of_the_split_without_a_name_are_those_of_the_default() -> None:
+    assert from_config(path="t.csv", targets="y", split={"seed": 3}).split == {"name": "random", "seed": 3}
+    with pytest.raises(GraphiumError, match="unknown key .*split.sed; did you mean 'seed'"):
+        from_config(path="t.csv", targets="y", split={"sed": 3})
+    with pytest.raises(GraphiumError, match=r"split=\{name: file, path: rows.csv\}"):
+        from_config(path="t.csv", targets="y", split="rows.csv")
+
+
+def test_columns_named_by_a_number() -> None:
+    assert from_config(path="t.csv", targets=[1, "y"]).groups[0].columns == ["1", "y"]
+    assert from_config(path="t.csv", targets=7).groups[0].columns == ["7"]
+    assert from_config(path="t.csv", tasks=[{"columns": [1]}, {"columns": "y"}]).groups[0].columns == ["1"]
+    with pytest.raises(GraphiumError, match="names no label column"):
+        from_config(path="t.csv", targets="")
+
+
 @pytest.mark.parametrize("name", ["micromix", "toymix", "qm9", "tox21", "zinc12k", "freesolv", "solubility", "drugs"])
 def test_shipped_data_files_are_good(name: str) -> None:
     _, datasets = check_data(compose([f"data={name}"])["data"])

@@ -37,7 +37,15 @@ def write(path: Path, text: str) -> Path:
 
 @pytest.mark.parametrize(
     ("name", "separator"),
-    [("t.csv", ","), ("t.csv.gz", ","), ("t.csv.bz2", ","), ("t.csv.zip", ","), ("t.tsv", "\t"), ("t.csv", ";")]
+    [
+        ("t.csv", ","),
+        ("t.csv.gz", ","),
+        ("t.csv.bz2", ","),
+        ("t.csv.zip", ","),
+        ("t.tsv", "\t"),
+        ("t.csv", ";"),
+        ("t.csv", "|"),
+    ]
     + [("t.csv.gz", "\t"), ("t.tsv.gz", ",")],
 )
 def test_delimited_files(tmp_path: Path, name: str, separator: str) -> None:
@@ -72,11 +80,23 @@ def test_limit_and_key(tmp_path: Path) -> None:
     assert (more.num_rows, more.limited) == (5, False)
     assert [len(frame) for _, frame in some.chunks(["smiles"], 2)] == [2, 1]
     assert len({whole.key, some.key}) == 2
+    # A limit that cuts nothing off prepares nothing anew.
+    assert more.key == whole.key
     copy = write(tmp_path / "other name.csv", FRAME.to_csv(index=False))
     assert Table(copy).key == whole.key
     assert Table(write(copy, FRAME.iloc[:4].to_csv(index=False))).key != whole.key
     with pytest.raises(GraphiumError, match="limit is 0"):
         Table(path, limit=0)
+
+
+@pytest.mark.parametrize("text", ["smiles, q\nCC, 1\n", "\ufeffsmiles,q\r\nCC,1\r\n", 'smiles, "q"\nCC, "1"\n'])
+def test_blanks_after_commas_windows_lines_and_byte_order_marks(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(text.encode())
+    table = Table(path)
+    assert table.columns == ["smiles", "q"]
+    assert table.column("smiles").tolist() == ["CC"]
+    assert table.column("q").tolist() == [1]
 
 
 def test_extra_columns_ride_along(tmp_path: Path) -> None:

@@ -100,6 +100,7 @@ BAD = {
     "text": ["a", "b", "c"],
     "almost": ["1", ">2", "3"],
     "infinite": [1, np.inf, 2],
+    "large": [1, -1e200, 2],
     "constant": ["a", "a", "a"],
     "q": ["[1, 2]", "[1, 2]", "[1]"],
     "log P [uM]": [1.5, 2.5, 2.5],
@@ -113,16 +114,17 @@ BAD = {
         ({"targets": ["Y"]}, """no column 'Y'.*'data.targets=\\["log P \\[uM\\]"\\]'"""),
         ({"targets": ["y"], "smiles": "SMILE"}, "no column 'SMILE'"),
         ({"targets": ["empty"]}, "target column 'empty' is empty in every row"),
-        ({"targets": ["text"]}, "'text' holds text, e.g. 'a' in row 0; say kind=multiclass"),
+        ({"targets": ["text"]}, "'text' holds text, e.g. 'a' in row 0; say data.kind=multiclass"),
         ({"targets": ["almost"]}, "'almost', row 1: '>2' is not a number .1 of 3 cells are not."),
         ({"targets": ["infinite"]}, "'infinite', row 1: the value is infinite"),
+        ({"targets": ["large"]}, "'large', row 1: the value is infinite or beyond 1e.150"),
         ({"targets": ["y"], "kind": "binary"}, "'y', row 0: 0.5 is not 0 or 1, and the kind is binary"),
         ({"targets": ["y"], "level": "node"}, "'y' holds single values, and level node takes lists"),
         ({"targets": ["q"], "level": "graph"}, "'q' holds lists, and level graph takes one value per molecule"),
         ({"targets": ["q"]}, "neither as long as the atoms .*row 0, 'C': 1 atoms, 0 bonds, 2 elements"),
         ({"targets": ["constant"], "kind": "multiclass"}, "has 1 distinct value, and multiclass needs at least 2"),
         (
-            {"targets": ["*", "-y", "-infinite", "-q", "-log*"]},
+            {"targets": ["*", "-y", "-infinite", "-large", "-q", "-log*"]},
             "takes no column of my.csv .leaves out .*; name the label",
         ),
         ({"tasks": [TaskGroup(["y"]), TaskGroup(["y"])]}, "column 'y' stands in two task groups"),
@@ -194,6 +196,11 @@ def test_what_is_nowhere(tmp_path: Path, resolve_here: Resolve) -> None:
         resolve_here("my.csv", data_dir=tmp_path / "nowhere", targets="y")
     with pytest.raises(GraphiumError, match="file 'mx.csv' is not in '.*there'.*did you mean 'my.csv'"):
         resolve_here("mx.csv", data_dir=tmp_path / "there", targets="y")
+    for folder in (".", "..", "/", str(tmp_path / "there")):
+        with pytest.raises(GraphiumError, match="is a folder; give the path of a file"):
+            resolve_here(folder, targets="y")
+    with pytest.raises(GraphiumError, match="'https://a.org/my.csv' is an address; give it as url"):
+        resolve_here("https://a.org/my.csv", targets="y")
     with pytest.raises(GraphiumError, match="'qm9.csv.gz' is not in '.*there'.*or leave data_dir out to download"):
         resolve_here("qm9.csv.gz", data_dir=tmp_path / "there", targets="y", url="https://example.org/qm9.csv.gz")
 

@@ -75,11 +75,11 @@ def test_patience(tmp_path: Path, monkeypatch: Any) -> None:
     assert [validate(value) for value in (3, 4, 2, 3, float("nan"))] == [False, False, False, False, True]
 
 
-def test_an_unknown_monitor_lists_what_there_is(tmp_path: Path, monkeypatch: Any) -> None:
-    best, validate = _best(tmp_path, monkeypatch, "min")
-    best.monitor = "val/losss"
-    with pytest.raises(GraphiumError, match="did you mean 'val/loss'"):
-        validate(1.0)
+def test_a_number_that_is_undefined_this_time_is_no_better_one(tmp_path: Path, monkeypatch: Any) -> None:
+    best, validate = _best(tmp_path, monkeypatch, "min", patience=2)
+    best.monitor = "val/auroc"
+    assert [validate(1.0), validate(1.0)] == [False, True]
+    assert best.value is None and not best.path.exists()
 
 
 def test_a_save_that_fails_leaves_the_old_file(tmp_path: Path) -> None:

@@ -20,7 +20,18 @@ def test_results_stand_beside_the_baseline() -> None:
     text = _text({"val": {"alpha": numbers}, "test": {"alpha": numbers, "beta": {"accuracy": 0.9}}})
     for words in ("val", "test", "alpha", "beta", "mae ↓", "0.512", "1.5", "auroc ↑", "accuracy ↑", "0.900"):
         assert words in text
-    assert text.count("alpha") == 2
+    (row,) = (line.split() for line in text.splitlines() if "mae" in line)
+    assert row == ["alpha", "mae", "↓", "0.512", "0.512", "1.5"]
+    assert ["beta", "accuracy", "↑", "-", "0.900", "-"] in [line.split() for line in text.splitlines()]
+
+
+def test_the_baseline_shown_is_that_of_the_test_part() -> None:
+    part = {"alpha": {"mae": 1.0, "baseline": {"mae": 2.0}}}
+    other = {"alpha": {"mae": 3.0, "baseline": {"mae": 4.0}}}
+    assert "baseline, test" in _text({"val": part, "test": other, "test_seen": part})
+    assert "baseline, val" in _text({"val": part})
+    for text in (_text({"val": part, "test": other, "test_seen": part}), _text({"test": other})):
+        assert text.split()[-1] == "4"
 
 
 def test_lightning_is_silent_and_others_are_not() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from graphium.errors import GraphiumError
-from graphium.training.options import TrainerOptions, direction_of
+from graphium.training.options import TrainerOptions
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_yaml_writes_precision_as_a_number() -> None:
     [("val/loss", "min"), ("val/qm9/mae", "min"), ("val/tox21/auroc", "max"), ("val/a/r2", "max"), ("val/a/ap", "max")],
 )
 def test_direction_follows_the_name(monitor: str, direction: str) -> None:
-    assert direction_of(monitor) == TrainerOptions(monitor=monitor).direction == direction
+    assert TrainerOptions(monitor=monitor).direction == direction
 
 
 def test_mode_overrules_the_name() -> None:

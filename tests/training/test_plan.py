@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.console import Console
 
-from graphium.training.plan import print_plan, remarks
+from graphium.training.plan import dataset_table, print_plan, remarks
 
 SUMMARY = {
     "alpha": {
@@ -32,10 +33,22 @@ def _printed(width: int = 100) -> str:
 
 def test_every_number_of_the_data_is_said() -> None:
     text = _printed()
-    for words in ("alpha", "12,345", "12,000", "19 graph regression", "2 node multiclass (4)", "99,999", "10,000",
+    for words in ("alpha", "12,345", "12,000", "19 graph regression", "2 node multiclass, 4 classes", "99,999", "10,000",
                   "1,345", "parameters: 1,234", "device: cpu", "found by its name"):  # fmt: skip
         assert words in text
     assert "test_seen" not in text
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_no_number_is_cut_off(width: int) -> None:
+    assert "…" not in _printed(width)
+
+
+def test_failures_have_a_column_only_where_there_are_any() -> None:
+    assert "failed" in _printed()
+    file = io.StringIO()
+    Console(file=file).print(dataset_table({"alpha": {**SUMMARY["alpha"], "failures": 0}}))
+    assert "failed" not in file.getvalue()
 
 
 def test_sentences_are_not_broken_by_a_narrow_terminal() -> None:

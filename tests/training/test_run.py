@@ -95,7 +95,7 @@ def test_metrics_json_has_every_dataset_beside_its_baseline(finished: RunResult)
 
 def test_metrics_csv_has_a_row_per_epoch(finished: RunResult) -> None:
     rows = list(csv.DictReader((finished.run_dir / "metrics.csv").open()))
-    assert [float(row["epoch"]) for row in rows] == [1, 2, 3]
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert all(float(row["train/loss"]) > 0 and float(row["val/loss"]) > 0 for row in rows)
     assert "val/freesolv/mae" in rows[0]
 
@@ -200,9 +200,34 @@ def test_early_stopping_and_a_chosen_metric(tmp_path: Path) -> None:
     assert weights["value"] == max(values) and weights["chosen_by"] == "val/drugs/r2"
 
 
-def test_a_metric_that_is_not_measured_is_named(tmp_path: Path) -> None:
-    with pytest.raises(GraphiumError, match="val/freesolv/mea.* did you mean 'val/freesolv/mae'"):
-        run(_config(tmp_path, monitor="val/freesolv/mea"))
+@pytest.mark.parametrize(
+    "monitor", ["val/freesolv/mea", "val/freesolve/mae", "val/freesolv/auroc", "loss", "train/loss"]
+)
+def test_a_metric_that_is_not_measured_is_refused_before_training(tmp_path: Path, monitor: str) -> None:
+    with pytest.raises(GraphiumError, match=f"{monitor}.* is not measured .*hoices: .*val/freesolv/mae,.*val/loss"):
+        run(_config(tmp_path / "run", monitor=monitor))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_no_number_ends_the_run_at_the_next_validation(tmp_path: Path) -> None:
+    config = {**_config(tmp_path, gradient_clip=None), "optim": {"name": "sgd", "lr": 1e30, "schedule": None}}
+    with pytest.raises(GraphiumError, match=r"the training loss is (nan|inf) at step \d+; use a smaller optim.lr"):
+        run(config)
+    assert not (tmp_path / "metrics.csv").exists()
+
+
+@pytest.mark.parametrize("trainer,epochs", [
+    ({"max_steps": 5, "max_epochs": -1}, [0.3571]),
+    ({"max_steps": 15, "max_epochs": -1}, [1, 1.0714]),
+    ({"val_every": 0.4, "max_epochs": 1}, [0.3571, 0.7143, 1]),
+    ({"val_every": 3, "max_epochs": 4}, [3, 4]),
+    ({"accumulate": 4, "max_epochs": 1}, [1]),
+])  # fmt: skip
+def test_the_last_step_is_validated_wherever_it_falls(tmp_path: Path, trainer: Any, epochs: list[float]) -> None:
+    run(_config(tmp_path, **trainer))
+    rows = list(csv.DictReader((tmp_path / "metrics.csv").open()))
+    assert [float(row["epoch"]) for row in rows if row["val/loss"]] == epochs
+    assert (tmp_path / "checkpoints" / "best.ckpt").exists()
 
 
 def test_nothing_is_printed_without_progress(capfd: Any, tmp_path: Path) -> None:
@@ -215,7 +240,7 @@ def test_the_plan_and_the_results_are_printed(capfd: Any, tmp_path: Path) -> Non
     run(_config(tmp_path, max_epochs=1, progress=True))
     out, err = capfd.readouterr()
     assert out == ""
-    for words in ("plan", "freesolv", "1 node regression", "parameters: ", "steps per epoch: ", "epoch 1/1", "results"):
+    for words in ("plan", "freesolv", "1 node regression", "parameters: ", "steps: ", "epoch 1/1", "results"):
         assert words in err
     for words in ("Tip", "GPU available", "num_workers", "Warning", "tensorboard"):
         assert words not in err
@@ -257,7 +282,7 @@ def test_a_config_is_judged_without_files() -> None:
 def test_a_damaged_checkpoint_is_one_sentence(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "last.ckpt"
     path.write_bytes(content)
-    with pytest.raises(GraphiumError, match="is damaged or not a checkpoint"):
+    with pytest.raises(GraphiumError, match="is damaged, not a checkpoint, or holds more than plain values"):
         run({**_config(tmp_path / "run"), "ckpt_path": str(path)})
 
 
