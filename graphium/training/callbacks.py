@@ -38,10 +38,15 @@ class InterruptGuard:
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> InterruptGuard:
+        self.listen()
+        return self
+
+    def listen(self) -> None:
+        """Set the handlers, also over those that another library has set meanwhile."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._note)
-        return self
+                previous = signal.signal(number, self._note)
+                self._previous.setdefault(number, previous)
 
     def __exit__(self, *exception: object) -> None:
         for number, handler in self._previous.items():
@@ -175,7 +180,11 @@ class LastCheckpoint(Checkpoint):
     def __init__(self, folder: Path, *, save_every: int | None = None, guard: InterruptGuard | None = None) -> None:
         self.path = Path(folder) / "last.ckpt"
         self.save_every, self.guard = save_every, guard
-        self.saved_on_interrupt = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.guard is not None:
+            # Lightning's own answer to SIGTERM would not wait for a validation.
+            self.guard.listen()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -204,7 +213,6 @@ class LastCheckpoint(Checkpoint):
         # Saving is collective: a rank that was interrupted alone would wait for the others for ever.
         if pl_module.can_save and (trainer.world_size == 1 or isinstance(exception, Interrupted)):
             save_atomically(trainer, self.path)
-            self.saved_on_interrupt = True
 
     def _stop_if_asked(self, trainer: pl.Trainer) -> None:
         if self.guard is None:

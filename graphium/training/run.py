@@ -137,8 +137,6 @@ def run(config: Mapping[str, Any]) -> RunResult:
         check_fits(checkpoint, network, config["ckpt_path"])
 
     run_dir = _run_dir(config)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / "config.yaml").write_text(yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
     with quiet_lightning():
         return _train(settings, mix, featurizer, network, run_dir, console)
 
@@ -193,10 +191,15 @@ def _train(
     }
     if trainer.is_global_zero:
         print_plan(summary, facts, console)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        (run_dir / "config.yaml").write_text(
+            yaml.safe_dump(plain(settings.config), sort_keys=False, allow_unicode=True)
+        )
         _write_json(run_dir / "environment.json", describe_environment(summary, seed=settings.seed, device=device))
 
     ckpt_path = settings.config.get("ckpt_path")
-    _bring_best(ckpt_path, best.path)
+    if ckpt_path and trainer.is_global_zero:
+        _bring_along(ckpt_path, best.path, last.path)
     _fit(trainer, module, data, ckpt_path, guard, last)
     if torch.distributed.is_initialized():
         # What follows is done once, and must not wait for other processes.
@@ -205,7 +208,7 @@ def _train(
     if not trainer.is_global_zero:
         return RunResult(run_dir, {}, network)
     try:
-        metrics, kept = _finish(settings, mix, module, best, run_dir, device)
+        metrics, kept = _finish(settings, mix, module, best, last, run_dir, device)
     except KeyboardInterrupt:
         raise _interrupted("after the training", last.path) from None
     save_model(
@@ -234,7 +237,7 @@ def make_logger(name: str, run_dir: Path, config: Mapping[str, Any]) -> Any:
             name=config.get("name"), project="graphium", save_dir=run_dir, config=plain(config), log_model=False
         )
     except ModuleNotFoundError as error:
-        raise GraphiumError(f"trainer.logger={name} needs a package: {error}; pip install {name}") from None
+        raise GraphiumError(f"trainer.logger is {name!r}, which is not installed; pip install {name}") from error
 
 
 def make_trainer(
@@ -269,6 +272,8 @@ def _fit(
         # Lightning answers a KeyboardInterrupt with SystemExit.
         if isinstance(error, SystemExit) and not trainer.interrupted:
             raise
+        if not _is_first_process():
+            raise SystemExit(1) from None
         if not last.path.exists():
             raise GraphiumError("interrupted before the first checkpoint; start again") from None
         where = f"in epoch {trainer.current_epoch + 1}, after step {trainer.global_step}"
@@ -299,13 +304,20 @@ def _is_first_process() -> bool:
 
 
 def _finish(
-    settings: Settings, mix: Mix, module: Module, best: BestCheckpoint, run_dir: Path, device: torch.device
+    settings: Settings,
+    mix: Mix,
+    module: Module,
+    best: BestCheckpoint,
+    last: LastCheckpoint,
+    run_dir: Path,
+    device: torch.device,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Load the kept weights, evaluate the held-out parts, write metrics and predictions."""
     options, network = settings.options, module.network
     kept: dict[str, Any] = {"weights": "last"}
+    source = last.path
     if best.value is not None and best.path.exists():
-        network.load_state_dict(network_weights(read_checkpoint(best.path)))
+        source = best.path
         kept = {
             "weights": "best",
             "chosen_by": options.monitor,
@@ -315,6 +327,7 @@ def _finish(
         }
     if options.averaging is not None:
         kept.update(weights=f"{kept['weights']}, averaged", decay=options.averaging)
+    network.load_state_dict(network_weights(read_checkpoint(source)))
     network.to(device)
     statistics = training_statistics(mix)
     table = PredictionTable(mix, "test")
@@ -368,14 +381,12 @@ def _run_dir(config: Mapping[str, Any]) -> Path:
     return path
 
 
-def _bring_best(ckpt_path: Any, path: Path) -> None:
-    """A run that is resumed in another folder takes the best checkpoint so far along."""
-    if not ckpt_path:
-        return
-    there = Path(ckpt_path).parent / path.name
-    if there.exists() and not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(there, path)
+def _bring_along(ckpt_path: str, best: Path, last: Path) -> None:
+    """A run that is resumed in another folder takes its checkpoints along."""
+    for there, here in ((Path(ckpt_path).parent / best.name, best), (Path(ckpt_path), last)):
+        if there.exists() and not here.exists():
+            here.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(there, here)
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -131,6 +131,16 @@ def test_weights_of_another_network(folder: Path) -> None:
         ({"format": 99}, "has format 99"),
         ({"features": {"atom_onehot": ["atomic-number", "group"]}}, "makes differently"),
         ({"model": {"widht": 3}}, "model.widht; did you mean 'width'"),
+        ({"heads": 3}, "is damaged"),
+        ({"heads": [{"name": "y"}]}, "is damaged"),
+        ({"heads": [{"name": "y", "tasks": [{"name": "y"}]}]}, "is damaged"),
+        (
+            {"heads": [{"name": 5, "tasks": [{"name": "y", "dataset": "a", "level": "graph", "kind": "binary"}]}]},
+            "damaged",
+        ),
+        ({"spec": 3}, "is damaged"),
+        ({"spec": {"atoms": None}}, "is damaged"),
+        ({"spec": {"atoms": [{"name": "group"}]}}, "is damaged"),
     ],
 )
 def test_a_configuration_that_does_not_fit(folder: Path, change: dict[str, Any], message: str) -> None:

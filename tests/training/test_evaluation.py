@@ -215,6 +215,12 @@ def test_batches_heads_that_are_absent_and_reset():
     assert evaluator.compute() == report
 
 
+def test_names_are_those_of_the_report():
+    report = evaluate()[2]
+    found = {f"{dataset}/{name}" for dataset, numbers in report.items() for name in numbers}
+    assert set(Evaluator(HEADS).names()) == {name for name in found if not name.endswith(("/n_defined", "/per_task"))}
+
+
 def test_metrics_can_be_chosen_by_kind():
     predictions, labels = example()
     evaluator = Evaluator(HEADS, TRANSFORMS, metrics={"binary": ["accuracy"]})

@@ -33,8 +33,8 @@ def _printed(width: int = 100) -> str:
 
 def test_every_number_of_the_data_is_said() -> None:
     text = _printed()
-    for words in ("alpha", "12,345", "12,000", "19 graph regression", "2 node multiclass, 4 classes", "99,999", "10,000",
-                  "1,345", "parameters: 1,234", "device: cpu", "found by its name"):  # fmt: skip
+    for words in ("alpha", "12,345", "12,000", "19 graph regression", "2 node multiclass, 4 classes", "99,999",
+                  "10,000", "1,345", "parameters: 1,234", "device: cpu", "found by its name"):  # fmt: skip
         assert words in text
     assert "test_seen" not in text
 

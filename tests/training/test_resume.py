@@ -202,6 +202,19 @@ def test_a_limit_in_steps_resumes_too(fit: Callable) -> None:
         _same(whole, fit("resumed", resume=broken["last"], **options))
 
 
+@pytest.mark.parametrize("max_steps", [9, 16])
+def test_a_request_to_stop_in_the_very_last_step(fit: Callable, max_steps: int) -> None:
+    """Only the last validation is left then: the run ends as if nothing had been."""
+    options = {"max_steps": max_steps, "val_every": 2.0}
+    whole = fit("whole", **options)
+    assert whole["rows"][-1]["val/loss"] > 0
+
+    def breaker(guard: InterruptGuard) -> Breaker:
+        return Breaker("before_backward", max_steps - 1, lambda: setattr(guard, "requested", True))
+
+    _same(whole, fit("asked", breaker=breaker, **options))
+
+
 def test_a_finished_run_stays_as_it_is(fit: Callable) -> None:
     whole = fit("whole")
     again = fit("again", resume=whole["last"])

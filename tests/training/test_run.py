@@ -16,6 +16,8 @@ import pytest
 import torch
 import yaml
 
+from graphium.data.mix import build_mix
+from graphium.data.transforms import LabelTransform
 from graphium.errors import GraphiumError
 from graphium.models.saved import load_model
 from graphium.training.module import Module
@@ -100,6 +102,18 @@ def test_metrics_csv_has_a_row_per_epoch(finished: RunResult) -> None:
     assert "val/freesolv/mae" in rows[0]
 
 
+def test_validation_and_evaluation_measure_the_same(finished: RunResult) -> None:
+    """The row of the kept epoch, written while training, says what the evaluation of the kept weights says."""
+    rows = list(csv.DictReader((finished.run_dir / "metrics.csv").open()))
+    kept = json.loads((finished.run_dir / "metrics.json").read_text())["weights"]
+    (row,) = (row for row in rows if int(row["epoch"]) == kept["epoch"])
+    assert float(row["val/loss"]) == kept["value"]
+    for dataset, numbers in finished.metrics["val"].items():
+        for name in ("mae", "pooled_mae_norm", "auroc", "r2"):
+            if numbers.get(name) is not None:
+                assert float(row[f"val/{dataset}/{name}"]) == pytest.approx(numbers[name], rel=1e-5)
+
+
 def test_environment_and_config(finished: RunResult) -> None:
     environment = json.loads((finished.run_dir / "environment.json").read_text())
     assert environment["seed"] == 7 and environment["device"] == "cpu" and environment["threads"] >= 1
@@ -152,6 +166,53 @@ def test_the_saved_model_is_the_one_that_was_tested(finished: RunResult) -> None
     assert "best, averaged" in (finished.run_dir / "model" / "README.md").read_text()
 
 
+def test_the_saved_model_predicts_the_numbers_of_the_table(finished: RunResult, tmp_path: Path) -> None:
+    """From the SMILES of the prediction table alone, with what lies in ``model/``."""
+    table = pd.read_parquet(finished.run_dir / "predictions" / "test.parquet")
+    table[["smiles"]].assign(y=0.0).to_csv(tmp_path / "again.csv", index=False)
+    saved = load_model(finished.run_dir / "model")
+    section = {"path": str(tmp_path / "again.csv"), "smiles": "smiles", "targets": ["y"], "kind": "regression"}
+    mix = build_mix(section, saved.featurizer, store_dir=tmp_path / "stores", progress=False)
+    (dataset,) = mix.datasets
+    for head in saved.heads:
+        for row in np.flatnonzero(table["dataset"] == head.dataset):
+            batch = mix.gather(torch.tensor([[0, row]]))
+            with torch.no_grad():
+                values = saved.network(batch)[head.name]
+            restored = LabelTransform(head.tasks).inverse(values)
+            if head.kind == "multiclass":
+                columns = [f"{head.tasks[0].name}[{name}]" for name in head.tasks[0].classes or ()]
+                found, expected = values.double().softmax(-1)[0, 0], table.loc[row, columns].to_numpy(float)
+            elif head.level == "node":
+                found, expected = restored[:, 0], table[head.tasks[0].name][row][dataset.store.atom_order(row)]
+            else:
+                found, expected = restored[0], table.loc[row, [head.tasks[0].name]].to_numpy(float)
+            np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_rows_that_could_not_be_used_are_in_the_predictions(tmp_path: Path) -> None:
+    """With their reason and without a number: graph, node and class columns alike."""
+    parts = ["train", "val", "test", "train"] * 8
+    table = pd.DataFrame({"smi": ["C" * (1 + i % 7) + "O" for i in range(32)], "part": parts, "y": range(32)})
+    table["atoms"] = [[float(k) for k in range(len(smiles))] for smiles in table["smi"]]
+    table["kind"] = ["ab", "cd", "ef", "cd"] * 8
+    table.loc[[2, 30, 3], "smi"] = ["C(", "not a molecule", "C("]
+    table.to_parquet(tmp_path / "mine.parquet")
+    tasks = [{"columns": ["y"]}, {"columns": ["atoms"], "level": "node"}, {"columns": ["kind"], "kind": "multiclass"}]
+    section = {
+        "path": str(tmp_path / "mine.parquet"), "smiles": "smi", "tasks": tasks,
+        "split": {"name": "column", "column": "part"},
+    }  # fmt: skip
+    run({**_config(tmp_path, max_epochs=1), "data": section})
+    found = pd.read_parquet(tmp_path / "predictions" / "test.parquet")
+    assert list(found.columns) == ["row", "smi", "y", "atoms", "kind", "kind[ab]", "kind[cd]", "kind[ef]", "status"]
+    assert list(found["row"]) == [row for row in range(32) if parts[row] == "test"]
+    bad = found["row"].isin([2, 30])
+    assert set(found["status"][~bad]) == {"ok"} and not found[~bad].isna().any(axis=None)
+    assert list(found["smi"][bad]) == ["C(", "not a molecule"] and found["status"][bad].str.len().min() > 5
+    assert found[bad].drop(columns=["row", "smi", "status"]).isna().all(axis=None)
+
+
 def test_a_seed_repeats_the_run_bit_for_bit(finished: RunResult, tmp_path: Path) -> None:
     again = run(_config(tmp_path))
     assert again.metrics == finished.metrics
@@ -182,6 +243,66 @@ def test_ctrl_c_and_resume(finished: RunResult, tmp_path: Path, monkeypatch: Any
     resumed = run({**_config(tmp_path), "run_dir": None, "ckpt_path": str(path)})
     assert resumed.run_dir == tmp_path.resolve()
     assert resumed.metrics == finished.metrics
+
+
+def test_ctrl_c_after_the_training_says_how_to_go_on(finished: RunResult, tmp_path: Path, monkeypatch: Any) -> None:
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("graphium.training.run.evaluate", interrupted)
+        with pytest.raises(GraphiumError, match="interrupted after the training; go on .* ckpt_path="):
+            run(_config(tmp_path))
+    resumed = run({**_config(tmp_path), "ckpt_path": str(tmp_path / "checkpoints" / "last.ckpt")})
+    assert resumed.metrics == finished.metrics
+
+
+def test_without_a_validation_part_the_last_weights_are_kept(tmp_path: Path) -> None:
+    section = {
+        **SMALL["data"]["datasets"]["freesolv"],
+        "split": {"name": "random", "train": 0.8, "val": 0, "test": 0.2},
+    }  # type: ignore[index]
+    config = {**_config(tmp_path), "data": {"limit": 60, "batch_size": 16, **section}}
+    first = run(config)
+    kept = json.loads((tmp_path / "metrics.json").read_text())["weights"]
+    assert kept == {"weights": "last, averaged", "decay": 0.8} and set(first.metrics) == {"test"}
+    checkpoint = str(tmp_path / "checkpoints" / "last.ckpt")
+    for folder in (tmp_path, tmp_path / "elsewhere"):
+        assert run({**config, "ckpt_path": checkpoint, "run_dir": str(folder)}).metrics == first.metrics
+    with pytest.raises(GraphiumError, match="val/expt/mae' is not measured in this run; choices: val/loss"):
+        run(_config(tmp_path, monitor="val/expt/mae") | {"data": config["data"]})
+
+
+def test_several_processes_need_a_program_to_start(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("sys.argv", ["-c"])
+    with pytest.raises(GraphiumError, match="trainer.devices is 2, and every device runs the program anew"):
+        run(_config(tmp_path / "run", devices=2))
+    assert not (tmp_path / "run").exists()
+
+
+def test_wandb_writes_offline_and_is_imported_only_when_asked_for(tmp_path: Path, monkeypatch: Any) -> None:
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    logged: list[dict[str, Any]] = []
+    real = wandb.sdk.wandb_run.Run.log
+    monkeypatch.setattr(
+        wandb.sdk.wandb_run.Run, "log", lambda self, data, *a, **k: logged.append(data) or real(self, data, *a, **k)
+    )
+    run(_config(tmp_path, max_epochs=2, logger="wandb"))
+    wandb.finish()
+    assert list((tmp_path / "wandb").glob("offline-run-*"))
+    names = {name for data in logged for name in data}
+    assert {"train/loss", "lr", "val/loss", "val/freesolv/mae", "molecules_per_second"} <= names
+
+
+def test_a_logger_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: Any) -> None:
+    def missing(*arguments: Any, **options: Any) -> Any:
+        raise ModuleNotFoundError("No module named 'tensorboard'")
+
+    monkeypatch.setattr("pytorch_lightning.loggers.TensorBoardLogger", missing)
+    with pytest.raises(GraphiumError, match="'tensorboard', which is not installed; pip install tensorboard"):
+        run(_config(tmp_path / "run", logger="tensorboard"))
 
 
 def test_a_run_resumed_elsewhere_takes_its_best_weights_along(tmp_path: Path, monkeypatch: Any) -> None:
@@ -284,6 +405,35 @@ def test_a_damaged_checkpoint_is_one_sentence(tmp_path: Path, content: bytes) ->
     path.write_bytes(content)
     with pytest.raises(GraphiumError, match="is damaged, not a checkpoint, or holds more than plain values"):
         run({**_config(tmp_path / "run"), "ckpt_path": str(path)})
+
+
+class _Harmful:
+    def __reduce__(self) -> Any:
+        return os.mkdir, ("made-by-a-checkpoint",)
+
+
+@pytest.mark.parametrize("key", ["graphium", "state_dict", "extra"])
+def test_a_checkpoint_that_holds_code_is_refused(tmp_path: Path, monkeypatch: Any, key: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"graphium": {}, "state_dict": {}, key: _Harmful()}, "last.ckpt")
+    with pytest.raises(GraphiumError, match="holds more than plain values"):
+        run({**_config(tmp_path / "run"), "ckpt_path": "last.ckpt"})
+    assert os.listdir() == ["last.ckpt"]
+
+
+@pytest.mark.parametrize("content", [[1], {"graphium": 3, "state_dict": {}}, {"graphium": {}}, {"state_dict": {}}])
+def test_a_file_of_another_program_is_refused(tmp_path: Path, content: Any) -> None:
+    torch.save(content, tmp_path / "last.ckpt")
+    with pytest.raises(GraphiumError, match="is not a checkpoint of graphium"):
+        run({**_config(tmp_path / "run"), "ckpt_path": str(tmp_path / "last.ckpt")})
+
+
+def test_a_cut_off_checkpoint_is_refused(finished: RunResult, tmp_path: Path) -> None:
+    whole = (finished.run_dir / "checkpoints/last.ckpt").read_bytes()
+    for length in (len(whole) // 2, len(whole) - 10):
+        (tmp_path / "last.ckpt").write_bytes(whole[:length])
+        with pytest.raises(GraphiumError, match="is damaged"):
+            run({**_config(tmp_path / "run"), "ckpt_path": str(tmp_path / "last.ckpt")})
 
 
 def test_a_checkpoint_of_another_network_is_refused(finished: RunResult, tmp_path: Path) -> None:
