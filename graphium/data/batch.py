@@ -98,6 +98,9 @@ class GraphBatch:
         return replace(self, **changed)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> GraphBatch:
+        """The batch on ``device``; itself where it is there already."""
+        if self.x.device == torch.device(device):
+            return self
         return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> GraphBatch:

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 
 from graphium.data.batch import GraphBatch
 from graphium.data.loader import BatchLoader
-from graphium.data.mix import Mix, build_mix
+from graphium.data.mix import Mix, MixOptions, build_mix
 from graphium.errors import GraphiumError
 from graphium.types import FeatureSpec, HeadSpec
 
@@ -29,6 +29,7 @@ class DataModule(pl.LightningDataModule):
         seed: Draws the order of every epoch.
         data_dir: Folder of the source files.
         store_dir: Folder of the prepared stores; None is the cache.
+        options: Limit, processes and policy of the preparation, for a list of datasets.
         progress: Show the preparation's progress.
 
     The mix is prepared at the first use of :attr:`mix`, :attr:`spec` or :attr:`heads`.
@@ -43,6 +44,7 @@ class DataModule(pl.LightningDataModule):
         seed: int = 42,
         data_dir: str | Path | None = None,
         store_dir: str | Path | None = None,
+        options: MixOptions | None = None,
         progress: bool = True,
     ) -> None:
         super().__init__()
@@ -50,7 +52,7 @@ class DataModule(pl.LightningDataModule):
         self._mix = datasets if isinstance(datasets, Mix) else None
         self._source = datasets
         self._featurizer = featurizer
-        self._build = {"data_dir": data_dir, "store_dir": store_dir, "progress": progress}
+        self._build = {"data_dir": data_dir, "store_dir": store_dir, "options": options, "progress": progress}
         if self._mix is None and featurizer is None:
             raise GraphiumError("a DataModule of datasets needs a featurizer; give Featurizer(...) as second argument")
 

@@ -73,11 +73,6 @@ class Module(pl.LightningModule):
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        if not isinstance(batch, GraphBatch):
-            return super().transfer_batch_to_device(batch, device, dataloader_idx)
-        return batch if batch.x.device == device else batch.to(device, non_blocking=True)
-
     def step_loss(self, batch: GraphBatch) -> Tensor:
         """The share of this micro-batch on this rank in the loss of the whole optimiser step."""
         numerators, _ = self.losses(self.network(batch), batch.labels)

@@ -72,7 +72,8 @@ def remarks(summary: Mapping[str, Mapping[str, Any]]) -> list[str]:
                     f"({leak.get('own', 0):,} of its own; {leak.get('mix_flat', 0):,} without stereochemistry)"
                 )
         if dataset["failures"]:
+            rows = "1 row" if dataset["failures"] == 1 else f"{dataset['failures']:,} rows"
             sentences.append(
-                f"{name}: {dataset['failures']:,} rows could not be used, see {dataset['store']}/failures.csv"
+                f"{name}: {rows} could not be used, listed with the reasons in failures.csv of the run folder"
             )
     return sentences

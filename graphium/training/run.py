@@ -7,7 +7,6 @@ import os
 import random
 import shlex
 import shutil
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +21,7 @@ from rich.console import Console
 
 import graphium
 from graphium.chem.featurizer import Featurizer
+from graphium.data.columns import disk_errors
 from graphium.data.mix import Mix, MixOptions, build_mix, check_data
 from graphium.errors import GraphiumError, suggest
 from graphium.models.saved import plain, save_model
@@ -38,6 +38,7 @@ from graphium.training.optim import check_optim
 from graphium.training.options import TrainerOptions
 from graphium.training.plan import print_plan
 from graphium.training.results import PredictionTable, evaluate, training_statistics
+from graphium.training.trainer import make_logger, make_trainer
 from graphium.types import PARTS
 
 _TOP = (
@@ -137,7 +138,7 @@ def run(config: Mapping[str, Any]) -> RunResult:
         check_fits(checkpoint, network, config["ckpt_path"])
 
     run_dir = _run_dir(config)
-    with quiet_lightning():
+    with quiet_lightning(), disk_errors(run_dir):
         return _train(settings, mix, featurizer, network, run_dir, console)
 
 
@@ -195,6 +196,7 @@ def _train(
         (run_dir / "config.yaml").write_text(
             yaml.safe_dump(plain(settings.config), sort_keys=False, allow_unicode=True)
         )
+        mix.write_failures(run_dir / "failures.csv")
         _write_json(run_dir / "environment.json", describe_environment(summary, seed=settings.seed, device=device))
 
     ckpt_path = settings.config.get("ckpt_path")
@@ -222,43 +224,6 @@ def _train(
     console.print(result_table(metrics))
     console.print(f"weights: {kept['weights']}; everything is in {run_dir}", highlight=False, soft_wrap=True)
     return RunResult(run_dir, metrics, network)
-
-
-def make_logger(name: str, run_dir: Path, config: Mapping[str, Any]) -> Any:
-    """A Lightning logger that writes into the run folder, or False; its package is imported here and not before."""
-    if name == "none":
-        return False
-    from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
-
-    try:
-        if name == "tensorboard":
-            return TensorBoardLogger(run_dir, name="tensorboard", version="")
-        return WandbLogger(
-            name=config.get("name"), project="graphium", save_dir=run_dir, config=plain(config), log_model=False
-        )
-    except ModuleNotFoundError as error:
-        raise GraphiumError(f"trainer.logger is {name!r}, which is not installed; pip install {name}") from error
-
-
-def make_trainer(
-    options: TrainerOptions, callbacks: list[pl.Callback], *, default_root_dir: Path, logger: Any = False
-) -> pl.Trainer:
-    """A Lightning trainer for these options."""
-    try:
-        arguments = {**options.lightning_arguments(), "logger": logger}
-        trainer = pl.Trainer(callbacks=callbacks, default_root_dir=default_root_dir, **arguments)
-    except Exception as error:  # Lightning's kinds differ from version to version
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise GraphiumError(
-            f"trainer.accelerator {options.accelerator!r} with {options.devices} device(s) cannot be used here "
-            f"({reason.rstrip('.')}); use trainer=cpu or other devices"
-        ) from error
-    if trainer.world_size > 1 and options.strategy == "auto" and not Path(sys.argv[0]).is_file():
-        raise GraphiumError(
-            f"trainer.devices is {options.devices}, and every device runs the program anew, which a notebook or "
-            "python -c cannot; use graphium-train or a script, or 1 device"
-        )
-    return trainer
 
 
 def _fit(

@@ -52,7 +52,8 @@ def test_failures_have_a_column_only_where_there_are_any() -> None:
 
 
 def test_sentences_are_not_broken_by_a_narrow_terminal() -> None:
-    assert "alpha: 8 rows could not be used, see stores/alpha/failures.csv" in _printed(width=40)
+    sentence = "alpha: 8 rows could not be used, listed with the reasons in failures.csv of the run folder"
+    assert sentence in _printed(width=40)
 
 
 def test_leaks_are_said_where_there_are_any() -> None:

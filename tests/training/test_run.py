@@ -73,6 +73,7 @@ def test_the_run_folder_is_complete(finished: RunResult) -> None:
         "checkpoints/last.ckpt",
         "config.yaml",
         "environment.json",
+        "failures.csv",
         "metrics.csv",
         "metrics.json",
         "model/README.md",
