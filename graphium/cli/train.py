@@ -34,7 +34,7 @@ def train(
 
 
 def main() -> None:
-    # Threads that spin while they wait slow training down tenfold as soon as another program wants a
+    # Threads that spin while they wait slow training down many times over as soon as another program wants a
     # core. OpenMP reads this when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     run_app(app, "graphium-train")
