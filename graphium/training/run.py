@@ -123,6 +123,9 @@ def run(config: Mapping[str, Any]) -> RunResult:
     checkpoint = read_checkpoint(config["ckpt_path"]) if config.get("ckpt_path") else None
     if options.threads is not None:
         torch.set_num_threads(options.threads)
+    with quiet_lightning():
+        # A device that is not there must not cost a preparation.
+        make_trainer(options, [], default_root_dir=Path("."))
     featurizer = Featurizer(**settings.features)
     mix = build_mix(
         _section(config, "data"),

@@ -274,6 +274,14 @@ def test_without_a_validation_part_the_last_weights_are_kept(tmp_path: Path) -> 
         run(_config(tmp_path, monitor="val/expt/mae") | {"data": config["data"]})
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_device_that_is_not_there_is_refused_before_the_preparation(tmp_path: Path) -> None:
+    config = {**_config(tmp_path, accelerator="gpu"), "store_dir": str(tmp_path / "stores")}
+    with pytest.raises(GraphiumError, match="'gpu' with 1 device"):
+        run(config)
+    assert not (tmp_path / "stores").exists()
+
+
 def test_several_processes_need_a_program_to_start(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("sys.argv", ["-c"])
     with pytest.raises(GraphiumError, match="trainer.devices is 2, and every device runs the program anew"):
