@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from graphium.chem.featurizer import Featurizer
     from graphium.config import compose
     from graphium.data.batch import GraphBatch, Labels
+    from graphium.data.build import build_mix
     from graphium.data.dataset import Dataset, TaskGroup
-    from graphium.data.mix import Mix, build_mix
+    from graphium.data.mix import Mix
     from graphium.data.store import GraphStore
     from graphium.errors import GraphiumError
     from graphium.models.saved import load_model, save_model
@@ -47,7 +48,7 @@ _HOMES: dict[str, str] = {
     "Task": "graphium.types",
     "TaskGroup": "graphium.data.dataset",
     "TrainerOptions": "graphium.training.options",
-    "build_mix": "graphium.data.mix",
+    "build_mix": "graphium.data.build",
     "build_network": "graphium.nn.network",
     "compose": "graphium.config",
     "load_model": "graphium.models.saved",

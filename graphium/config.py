@@ -6,9 +6,11 @@ constructors, and the constructors judge what comes out.
 
 from __future__ import annotations
 
+import difflib
+import glob
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +32,9 @@ _USUAL: tuple[str, ...] = (
     "data.level",
     "data.kind",
     "data.limit",
+    "data.n_jobs",
+    "data.split",
+    "data.repeats",
     "data.batch_size",
     "model.width",
     "model.depth",
@@ -40,6 +45,8 @@ _USUAL: tuple[str, ...] = (
 _ROOT = "train"
 # Name under which a file given by its path (`data=my/mix.yaml`) takes part in the composition.
 _FILE_OPTION = "given_by_path"
+# Where a known data set stands in a mix, in the words of a defaults list.
+DATASET_OPTION = "/dataset@datasets."
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,30 @@ def cache_dir() -> Path:
 
 def options(group: str, config_dir: Path | str | None = None) -> dict[str, Path]:
     """Return name -> file of the options of a group, of the shipped files and of the user's own folder."""
-    return _options(group, [configs_dir(), *([Path(config_dir)] if config_dir else [])])
+    return _options(group, _config_folders(config_dir))
+
+
+def suggest_data(name: str, mixes: Iterable[str], datasets: Iterable[str]) -> str:
+    """Return the end of an error sentence: the nearest mixes and data sets, and where all of them are listed.
+
+    >>> suggest_data("qm8", ["toymix"], ["qm9", "drugs"])
+    "did you mean 'qm9'? Mixes: toymix; for the data sets, graphium data list"
+    """
+    mixes = sorted(mixes)
+    near = difflib.get_close_matches(name.lower(), sorted({*mixes, *datasets}), n=3)
+    listing = (f"mixes: {', '.join(mixes)}; " if mixes else "") + "for the data sets, graphium data list"
+    return f"did you mean {' or '.join(map(repr, near))}? {listing[0].upper()}{listing[1:]}" if near else listing
+
+
+def opening_comment(file: Path) -> list[str]:
+    """Return the lines of the comment that opens a configuration file, without Hydra's own."""
+    lines: list[str] = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        if not line.startswith("# @package"):
+            lines.append(line.lstrip("# ").strip())
+    return lines
 
 
 def compose(overrides: Sequence[str] = (), config_dir: Path | str | None = None) -> dict[str, Any]:
@@ -86,7 +116,8 @@ def compose_run(overrides: Sequence[str] = (), config_dir: Path | str | None = N
     """Compose the configuration of a run.
 
     Args:
-        overrides: words such as ``data=toymix``, ``data=path/to/mine.yaml``, ``model.width=96``.
+        overrides: words such as ``data=toymix``, ``data=path/to/mine.yaml``, ``model.width=96``;
+            ``data=qm9``, the name of a known data set, is that data set alone.
         config_dir: a folder with the user's own files, laid out in groups like the shipped one.
 
     Returns:
@@ -95,18 +126,18 @@ def compose_run(overrides: Sequence[str] = (), config_dir: Path | str | None = N
     Raises:
         GraphiumError: a word that cannot be read, an unknown group option or top-level key, a broken file.
     """
+    folders = _config_folders(config_dir)
+    for word in overrides:
+        if word in _options("data", folders) or word in _options("dataset", folders):
+            raise GraphiumError(f"{word!r} is not a setting; write data={word}")
     settings = parse(overrides)
-    folders = [configs_dir()]
-    if config_dir is not None:
-        folders.append(_user_folder(Path(config_dir), folders[0]))
     groups = _all_groups(folders)
     chosen = [s for s in settings if _chooses(s, groups)]
     values = [s for s in settings if s not in chosen]
     for setting in values:
         _check_top(setting.path[0], setting.text)
-    with _given_files(chosen) as (given, files):
-        if given is not None:
-            folders.append(given)
+    with _made_files(chosen, folders) as (made, files):
+        folders.append(made)
         words = [_hydra_word(s, files, folders) for s in chosen]
         config, choices = _merge_files(words, folders)
     for key in config:
@@ -134,14 +165,19 @@ def _all_groups(folders: Sequence[Path]) -> set[str]:
     return {entry.name for folder in folders for entry in folder.iterdir() if entry.is_dir()}
 
 
-def _user_folder(folder: Path, shipped: Path) -> Path:
+def _config_folders(config_dir: Path | str | None) -> list[Path]:
+    """The shipped folder, then the user's own."""
+    shipped = configs_dir()
+    if config_dir is None:
+        return [shipped]
+    folder = Path(config_dir).expanduser()
     if not folder.is_dir():
         raise GraphiumError(f"the configuration folder {str(folder)!r} does not exist; check --config-dir")
     folder = folder.resolve()
     for file in sorted(folder.rglob("*.yaml")):
         if folder != shipped and (shipped / file.relative_to(folder)).is_file():
             raise GraphiumError(f"{file} has the name of a file that graphium ships; give it another name")
-    return folder
+    return [shipped, folder]
 
 
 def _chooses(setting: Setting, groups: set[str]) -> bool:
@@ -181,23 +217,33 @@ def _hydra_word(setting: Setting, files: Mapping[str, Path], folders: Sequence[P
             raise GraphiumError(
                 f"{setting.text} names no data set; for a table write data=table data.path={setting.value}"
             )
+        near = suggest(setting.value, choices)
+        if group in ("data", "dataset"):
+            datasets = _options("dataset", folders)
+            near = suggest_data(setting.value, set(choices) - set(datasets), datasets)
         file = f"; or give the path of a file, {group}=path/to/mine.yaml" if setting.package is None else ""
-        raise GraphiumError(f"unknown {group} {setting.value!r}; {suggest(setting.value, choices)}{file}")
+        raise GraphiumError(f"unknown {group} {setting.value!r}; {near}{file}")
     prefix, at = ("+", f"@{setting.package}") if setting.package is not None else ("", "")
     return f"{prefix}{group}{at}={setting.value}"
 
 
 @contextmanager
-def _given_files(chosen: Sequence[Setting]) -> Iterator[tuple[Path | None, dict[str, Path]]]:
-    """Lay files that were given by path into a folder of groups where Hydra finds them."""
+def _made_files(chosen: Sequence[Setting], folders: Sequence[Path]) -> Iterator[tuple[Path, dict[str, Path]]]:
+    """Lay out a folder of groups for Hydra: files given by their path, and each known data set as a mix of one.
+
+    Where a mix has the name of a data set, the name means the mix.
+    """
     files = {s.key: _given_file(s) for s in chosen if s.package is None and _looks_like_path(s.value)}
-    if not files:
-        yield None, files
-        return
     with tempfile.TemporaryDirectory(prefix="graphium-config-") as folder:
+        mixes = _options("data", folders)
+        (Path(folder) / "data").mkdir()
+        for name in _options("dataset", folders):
+            if name not in mixes:
+                alone = f"defaults:\n  - {DATASET_OPTION}{name}: {name}\n"
+                (Path(folder) / "data" / f"{name}.yaml").write_text(alone, encoding="utf-8")
         copies = {group: Path(folder) / group / f"{_FILE_OPTION}.yaml" for group in files}
         for group, path in files.items():
-            copies[group].parent.mkdir()
+            copies[group].parent.mkdir(exist_ok=True)
             copies[group].write_bytes(path.read_bytes())
         try:
             yield Path(folder), files
@@ -275,10 +321,18 @@ def _find_beside(data: Any, folder: Path) -> None:
         return
     datasets = data.get("datasets")
     for one in (data, *(datasets.values() if isinstance(datasets, Mapping) else ())):
-        for part in (one, one.get("split")) if isinstance(one, Mapping) else ():
-            path = part.get("path") if isinstance(part, dict) else None
-            if isinstance(part, dict) and isinstance(path, str) and (folder / path).is_file():
-                part["path"] = str((folder / path).absolute())
+        for part in (one, one.get("split"), one.get("long")) if isinstance(one, Mapping) else ():
+            if isinstance(part, dict) and "path" in part:
+                part["path"] = _beside(part["path"], folder)
+
+
+def _beside(path: Any, folder: Path) -> Any:
+    if isinstance(path, list):
+        return [_beside(one, folder) for one in path]
+    if not isinstance(path, str) or Path(path).is_absolute():
+        return path
+    is_there = (folder / path).is_file() or (glob.has_magic(path) and glob.glob(path, root_dir=folder))
+    return str((folder / path).absolute()) if is_there else path
 
 
 def _resolve(config: dict[str, Any]) -> dict[str, Any]:

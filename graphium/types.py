@@ -56,7 +56,7 @@ class EncodingColumn:
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """What a featurizer produces: properties, vocabulary sizes, encodings.
+    """What a featurizer produces: properties, vocabulary sizes, encodings; ``positions``: 3-D coordinates too.
 
     Travels from the store's manifest to the network and into the saved model.
     """
@@ -65,6 +65,7 @@ class FeatureSpec:
     bonds: tuple[Property, ...]
     encodings: tuple[EncodingColumn, ...] = ()
     form: Form = "heavy"
+    positions: bool = False
     version: int = FEATURE_SPEC_VERSION
 
     @property
@@ -106,6 +107,7 @@ class FeatureSpec:
             bonds=tuple(Property(**p) for p in raw["bonds"]),
             encodings=tuple(EncodingColumn(**c) for c in raw["encodings"]),
             form=raw["form"],
+            positions=raw.get("positions", False),
             version=raw["version"],
         )
 
@@ -116,7 +118,8 @@ class Task:
 
     ``transform`` is the fitted label transform as plain values, e.g.
     ``{"name": "zscore", "mean": 6.9, "scale": 1.3}``; predictions and label-unit metrics invert it.
-    ``classes`` are the names of classes ``0..num_classes-1``.
+    ``classes`` are the names of classes ``0..num_classes-1``. ``qualifier``: the column that says which
+    values are bounds.
     """
 
     name: str
@@ -128,6 +131,7 @@ class Task:
     unit: str = ""
     loss: str | Mapping[str, Any] = ""
     transform: Mapping[str, Any] = field(default_factory=lambda: {"name": "none"})
+    qualifier: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(self.classes))

@@ -98,7 +98,9 @@ def test_experiment_yields_to_words() -> None:
         ("dataset=qm9", ["dataset@data.datasets"]),
         ("data=my.csv", ["data=table data.path=my.csv"]),
         ("data=no/such.yaml", ["no/such.yaml", "path"]),
-        ("toymix", ["key=value"]),
+        ("toymixes", ["key=value"]),
+        ("toymix", ["write data=toymix"]),
+        ("qm9", ["write data=qm9"]),
         ("seed.x=1", ["42"]),
         ("~model.no_such=1", ["not set"]),
         ("hydra.run.dir=x", ["run_dir="]),
@@ -106,7 +108,10 @@ def test_experiment_yields_to_words() -> None:
         ("model=gcn,gin", ["choose one of them"]),
         ("data=toymix,freesolv", ["+dataset@data.datasets.NAME=NAME"]),
         ("data=[toymix,freesolv]", ["data is ['toymix', 'freesolv']"]),
-        ("+dataset@data.datasets.a=no_such", ["'no_such'", "freesolv"]),
+        ("+dataset@data.datasets.a=freesolve", ["'freesolve'", "did you mean 'freesolv'", "graphium data list"]),
+        ("+dataset@data.datasets.a=no_such", ["unknown dataset 'no_such'; for the data sets, graphium data list"]),
+        ("data=qm8", ["'qm8'", "did you mean 'qm9'", "largemix", "graphium data list", "path/to/mine.yaml"]),
+        ("data=lagremix", ["did you mean 'largemix'"]),
         ("smiles=Drug", ["data.smiles=Drug"]),
         ("data.x=${no_such}", ["no_such"]),
     ],
@@ -115,6 +120,29 @@ def test_wrong_words_get_a_sentence(word: str, parts: list[str]) -> None:
     sentence = refused(word)
     for part in parts:
         assert part in sentence
+
+
+def test_the_name_of_a_data_set_means_that_data_set_alone() -> None:
+    run = compose(["data=tox21", "data.limit=5"])
+    assert run["name"] == "tox21_gine"
+    assert set(run["data"]) == {"datasets", "limit"}
+    assert set(run["data"]["datasets"]) == {"tox21"}
+    assert compose_run(["data=tox21"]).choices["data"] == "tox21"
+    more = compose(["data=tox21", "+dataset@data.datasets.freesolv=freesolv"])
+    assert set(more["data"]["datasets"]) == {"tox21", "freesolv"}
+
+
+def test_data_sets_of_ones_own_folder_by_name(tmp_path: Path) -> None:
+    write(tmp_path / "dataset" / "lab.yaml", "path: lab.csv\ntargets: [y]\n")
+    write(tmp_path / "experiment" / "screen.yaml", "# @package _global_\ndefaults:\n  - override /data: lab\n")
+    alone = {"datasets": {"lab": {"path": "lab.csv", "targets": ["y"]}}}
+    assert compose(["data=lab"], tmp_path)["data"] == alone
+    assert compose(["experiment=screen"], tmp_path)["data"] == alone
+    assert "did you mean 'lab'" in refused("data=labb", config_dir=tmp_path)
+    assert "unknown data 'lab'" in refused("data=lab")
+    # Where a mix has the name of a data set, the name means the mix.
+    write(tmp_path / "data" / "lab.yaml", "defaults:\n  - /dataset@datasets.one: lab\n  - _self_\nlimit: 3\n")
+    assert compose(["data=lab"], tmp_path)["data"] == {"datasets": {"one": alone["datasets"]["lab"]}, "limit": 3}
 
 
 def test_file_given_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,6 +162,11 @@ def test_paths_in_a_file_of_ones_own_mean_what_lies_beside_it(tmp_path: Path) ->
     assert data["a"]["path"] == str(tmp_path / "my.csv")
     assert data["a"]["split"]["path"] == str(tmp_path / "split.csv")
     assert data["b"]["path"] == "far.csv"
+    write(tmp_path / "part_1.csv", "smiles,y\nC,1\n")
+    text = "path: [my.csv, 'part_*.csv', 'no_*.csv', 's3://a/b.csv']\nlong: {key: id, path: split.csv, values: y}\n"
+    data = compose([f"data={write(tmp_path / 'mine.yaml', text)}"])["data"]
+    assert data["path"] == [str(tmp_path / "my.csv"), str(tmp_path / "part_*.csv"), "no_*.csv", "s3://a/b.csv"]
+    assert data["long"]["path"] == str(tmp_path / "split.csv")
 
 
 @pytest.mark.parametrize("word", ["~model", "model=null", "features=null", "data=null", "run_dir=", "~seed"])

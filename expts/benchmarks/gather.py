@@ -23,7 +23,7 @@ from graphium.data.batch import GraphBatch
 from graphium.data.gather import Gather
 from graphium.data.labels import prepare_labels
 from graphium.data.prepare import prepare_store
-from graphium.data.readers import Table, read_cells
+from graphium.data.readers import Table
 from graphium.types import Task, group_tasks
 
 ROWS, BATCH, REPEATS = 20_000, 512, 15
@@ -43,7 +43,7 @@ def main(folder: Path) -> None:
             for name in names
         ]
         heads = group_tasks(tasks)
-        blocks = {head.name: prepare_labels(store, table, head, read_cells) for head in heads}
+        blocks = {head.name: prepare_labels(store, table, head) for head in heads}
         gather = Gather(store, featurizer.spec, blocks)
         usable = np.flatnonzero(store.row_molecule >= 0)
         graphs = {int(row): _to_data(gather(torch.tensor([row]))) for row in usable}

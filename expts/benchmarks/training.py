@@ -30,7 +30,8 @@ from torch_geometric.nn import GINEConv, global_add_pool
 from graphium.chem.featurizer import Featurizer
 from graphium.config import compose
 from graphium.data.batch import GraphBatch
-from graphium.data.mix import Mix, build_mix
+from graphium.data.build import build_mix
+from graphium.data.mix import Mix
 from graphium.nn.inputs import build_encoders
 from graphium.nn.network import build_network
 from graphium.nn.ops import Segments

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from rdkit import Chem, rdBase
+from rdkit import rdBase
 from rdkit.Chem import rdPartialCharges
 
+from graphium.chem.parse import UnusableMolecule, read_molecule
 from graphium.registry import register
 from graphium.types import Kind, Level
 
@@ -39,8 +40,9 @@ class GasteigerCharges:
             return [self._one(text) for text in texts]
 
     def _one(self, text: str) -> np.ndarray:
-        mol = Chem.MolFromSmiles(text) if isinstance(text, str) else None
-        if mol is None:
+        try:
+            mol = read_molecule(text, "heavy")
+        except UnusableMolecule:
             return np.empty(0)
         rdPartialCharges.ComputeGasteigerCharges(mol, self.iterations)
         return np.array([atom.GetDoubleProp("_GasteigerCharge") for atom in mol.GetAtoms()])

@@ -1,4 +1,4 @@
-"""SMILES to arrays: the graph of every molecule in canonical order, its properties and encodings."""
+"""Texts to arrays: the graph of every molecule in canonical order, its properties and encodings."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from importlib.metadata import version
 from typing import Annotated, Any
 
 import numpy as np
@@ -13,7 +14,10 @@ import rdkit
 from rdkit import Chem, rdBase
 
 from graphium.chem.adjacency import Adjacency
-from graphium.chem.parse import UnusableMolecule, digest, flat_smiles, read_molecule
+from graphium.chem.hydrogens import WrittenHydrogens, may_write_hydrogens, removed_hydrogens
+from graphium.chem.identity import canonical_smiles, digests, flat_smiles, may_differ_flat
+from graphium.chem.parse import Standardize, UnusableMolecule, read_molecule
+from graphium.chem.positions import given_positions, in_canonical_order
 from graphium.chem.properties import UNIQUE, PropertyColumns, find_properties
 from graphium.chem.smiles import DOUBLE, RARE, SmilesReader, WrittenMolecules
 from graphium.errors import GraphiumError
@@ -21,7 +25,7 @@ from graphium.registry import Part, PartConfig, build
 from graphium.types import FeatureSpec, Form
 
 # Raise when the same options give different arrays: stored columns are then computed again.
-CODE_VERSION = 1
+CODE_VERSION = 2
 # Molecules that are held as RDKit objects at a time.
 _BLOCK = 1024
 # Bits of an atom's surroundings: the bonds of each of four types, ring membership, token.
@@ -39,6 +43,13 @@ class MoleculeArrays:
     smaller first, sorted. ``blocks``: storage block -> property columns ``[atoms or bonds, columns]``,
     see :meth:`Featurizer.block_keys`. ``atom_order`` int32 ``[atoms]``, ``bond_order`` int32 ``[bonds]``:
     index of the atom or bond in RDKit's parse of the text. ``failures``: (index of the text, reason).
+
+    Where a text writes ordinary hydrogens that the graph leaves out: ``written_atoms``,
+    ``written_bonds`` int32 ``[M]``, how many atoms and bonds it writes (0 for all other texts);
+    ``written_atom`` int16 ``[sum of written_atoms]``: the number of each written atom in RDKit's parse,
+    or ``-1 - parent`` for such a hydrogen, ``parent`` being the number of the atom that it is bonded to;
+    ``written_bond`` int16 ``[sum of written_bonds]``: the number of each written bond, or -1 for the bond
+    of such a hydrogen. ``positions`` float32 ``[atoms, 3]``: coordinates in angstrom, or None.
     """
 
     position: np.ndarray
@@ -52,6 +63,11 @@ class MoleculeArrays:
     blocks: dict[str, np.ndarray]
     atom_order: np.ndarray
     bond_order: np.ndarray
+    written_atoms: np.ndarray
+    written_atom: np.ndarray
+    written_bonds: np.ndarray
+    written_bond: np.ndarray
+    positions: np.ndarray | None
     failures: list[tuple[int, str]]
 
     @property
@@ -60,7 +76,7 @@ class MoleculeArrays:
 
 
 class Featurizer:
-    """Turns SMILES into the arrays that a store holds.
+    """Turns SMILES, CXSMILES and molblocks into the arrays that a store holds.
 
     Args:
         atom_onehot: Categorical properties of atoms, by name.
@@ -70,6 +86,9 @@ class Featurizer:
         encodings: Encodings computed from the bonds alone; each a name, or a mapping with ``name`` and
             its options.
         form: ``heavy`` leaves ordinary hydrogens out of the graph; ``explicit_h`` makes them atoms.
+        positions: Keep the 3-D coordinates that each text gives; a text without them is a failure.
+        standardize: ``datamol`` replaces every molecule by its standardised form, see
+            :func:`read_molecule`; its atoms are then no longer those of the text.
 
     Raises:
         GraphiumError: an unknown name or option.
@@ -92,9 +111,18 @@ class Featurizer:
             {"name": "rw_return_probs", "steps": 16},
         ),
         form: Form = "heavy",
+        positions: bool = False,
+        standardize: Standardize = "none",
     ) -> None:
         if form not in ("heavy", "explicit_h"):
             raise GraphiumError(f"features.form is {form!r}; choose heavy or explicit_h")
+        if standardize not in ("none", "datamol"):
+            raise GraphiumError(f"features.standardize is {standardize!r}; choose none or datamol")
+        if positions and standardize != "none":
+            raise GraphiumError(
+                f"features.positions is true with features.standardize={standardize}, which changes the atoms that "
+                "the coordinates belong to; set one of the two only"
+            )
         self._names = {
             "atom_onehot": list(atom_onehot),
             "atom_float": list(atom_float),
@@ -113,15 +141,30 @@ class Featurizer:
         if len({column.name for column in columns}) < len(columns):
             raise GraphiumError("two of features.encodings make a column of the same name; remove one of them")
         self._reader = SmilesReader()
-        self.spec = FeatureSpec(self._atoms.spec, self._bonds.spec, columns, form)
+        self._standardize = standardize
+        self.spec = FeatureSpec(self._atoms.spec, self._bonds.spec, columns, form, positions)
+
+    @property
+    def keeps_atoms(self) -> bool:
+        """Whether the atoms of the graph are atoms of the text, so that labels per atom or bond have a place."""
+        return self._standardize == "none"
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments as plain values."""
-        return {**self._names, "encodings": [dict(c) for c in self._encoding_configs], "form": self.spec.form}
+        return {
+            **self._names,
+            "encodings": [dict(config) for config in self._encoding_configs],
+            "form": self.spec.form,
+            "positions": self.spec.positions,
+            "standardize": self._standardize,
+        }
 
     def structure_key(self) -> str:
-        """Key of what decides which atoms and bonds a text has, and their order."""
-        return _key(self.spec.form, Chem.GetUseLegacyStereoPerception())
+        """Key of what decides which texts are usable, which atoms and bonds they have, and their order."""
+        content: list[Any] = [self.spec.form, Chem.GetUseLegacyStereoPerception(), self.spec.positions]
+        if self._standardize == "datamol":
+            content += ["datamol", version("datamol")]
+        return _key(*content)
 
     def block_keys(self) -> dict[str, str]:
         """Storage block or encoding column -> key of its content: equal keys, equal arrays."""
@@ -172,35 +215,48 @@ class Featurizer:
 
     def _block(self, texts: Sequence[Any], start: int) -> MoleculeArrays:
         """Parse some texts and write their canonical SMILES; ``start`` is the index of the first."""
-        form = self.spec.form
+        form, standardize = self.spec.form, self._standardize
         keeps_all = not (self._atoms.is_local and self._bonds.is_local)
+        keeps_atoms = self.keeps_atoms
         written: list[str] = []
         position: list[int] = []
         failures: list[tuple[int, str]] = []
-        identities: list[bytes] = []
+        exact: list[str] = []
+        flat: dict[int, str] = {}
         atom_orders: list[str] = []
         bond_orders: list[str] = []
         kept: dict[int, Chem.Mol] = {}
+        hydrogens = WrittenHydrogens()
+        points: list[np.ndarray] = []
         for place, text in enumerate(texts, start):
             try:
-                mol = read_molecule(text, form)
-                heavy = mol if form == "heavy" else read_molecule(text, "heavy")
+                mol = read_molecule(text, form, standardize)
+                smiles = canonical_smiles(mol)
+                # Any other SMILES that is written replaces them.
+                atom_order, bond_order = mol.GetProp("_smilesAtomOutputOrder"), mol.GetProp("_smilesBondOutputOrder")
+                heavy = mol if form == "heavy" else read_molecule(text, "heavy", standardize)
+                isomeric = smiles if heavy is mol else canonical_smiles(heavy)
+                if may_differ_flat(isomeric):
+                    flat[len(written)] = flat_smiles(heavy, isomeric)
+                if self.spec.positions:
+                    points.append(given_positions(text, mol))
+                if keeps_atoms and may_write_hydrogens(text):
+                    removed = removed_hydrogens(text, heavy)
+                    if heavy is mol:
+                        hydrogens.add(len(written), removed)
             except UnusableMolecule as error:
                 failures.append((place, str(error)))
+                flat.pop(len(written), None)
+                del points[len(written) :]
                 continue
-            smiles = Chem.MolToSmiles(mol)
-            atom_orders.append(mol.GetProp("_smilesAtomOutputOrder"))
-            bond_orders.append(mol.GetProp("_smilesBondOutputOrder"))
+            atom_orders.append(atom_order)
+            bond_orders.append(bond_order)
             # Other molecules are dropped at once, while they are in the processor's cache.
             if keeps_all or "/" in smiles or "\\" in smiles:
                 kept[len(written)] = mol
             written.append(smiles)
+            exact.append(isomeric)
             position.append(place)
-            if heavy is not mol:
-                smiles = Chem.MolToSmiles(heavy)
-            exact = digest(smiles)
-            flat = flat_smiles(heavy, smiles)
-            identities += (exact, exact if flat is smiles else digest(flat))
         graphs = self._reader.read(written)
         orders = _orders(atom_orders), _orders(bond_orders)
         if (len(orders[0]), len(orders[1])) != (len(graphs.token), len(graphs.bond_type)):
@@ -210,22 +266,33 @@ class Featurizer:
                 if order.count(",") + 1 != count
             ]
             raise RuntimeError(f"RDKit's canonical SMILES cannot be read back: {strange[:3]}")
-        molecule = _Molecules([texts[place - start] for place in position], form, kept)
-        ids = np.frombuffer(b"".join(identities), "<u8").reshape(-1, 2, 2)
-        return self._arrays(graphs, *orders, molecule, ids, np.array(position, np.int64), failures)
+        molecule = _Molecules([texts[place - start] for place in position], form, standardize, kept)
+        ids = digests(exact)
+        flat_ids = ids.copy()
+        flat_ids[list(flat)] = digests(flat.values())
+        written_atoms, written_atom, written_bonds, written_bond = hydrogens.arrays(len(position))
+        return MoleculeArrays(
+            position=np.array(position, np.int64),
+            id=ids,
+            flat_id=flat_ids,
+            num_atoms=graphs.num_atoms,
+            num_bonds=graphs.num_bonds,
+            num_components=graphs.num_components,
+            component_size=graphs.component_size,
+            **self._graphs(graphs, *orders, molecule),
+            written_atoms=written_atoms,
+            written_atom=written_atom,
+            written_bonds=written_bonds,
+            written_bond=written_bond,
+            positions=in_canonical_order(points, orders[0], graphs.num_atoms) if self.spec.positions else None,
+            failures=failures,
+        )
 
-    def _arrays(
-        self,
-        graphs: WrittenMolecules,
-        atom_order: np.ndarray,
-        bond_order: np.ndarray,
-        molecule: _Molecules,
-        ids: np.ndarray,
-        position: np.ndarray,
-        failures: list[tuple[int, str]],
-    ) -> MoleculeArrays:
-        """Sort the bonds, read the properties, put everything together."""
-        molecule_of_bond = np.repeat(np.arange(len(position)), graphs.num_bonds)
+    def _graphs(
+        self, graphs: WrittenMolecules, atom_order: np.ndarray, bond_order: np.ndarray, molecule: _Molecules
+    ) -> dict[str, Any]:
+        """Sort the bonds and read the properties of atoms and bonds."""
+        molecule_of_bond = np.repeat(np.arange(len(graphs.num_bonds)), graphs.num_bonds)
         atom_base = np.cumsum(graphs.num_atoms, dtype=np.int64) - graphs.num_atoms
         ends = graphs.bond_index + atom_base[molecule_of_bond][:, None]
         # As they are written the bonds are nearly sorted, which the stable sort makes use of.
@@ -241,40 +308,32 @@ class Featurizer:
             return molecule[int(molecule_of_bond[row])].GetBondWithIdx(int(bond_order[row]))
 
         # RDKit does not count dative and zero-order bonds when it looks for rings.
-        has_rare = np.zeros(len(position), bool)
+        has_rare = np.zeros(len(graphs.num_bonds), bool)
         has_rare[molecule_of_bond[kind == RARE]] = True
         for row in np.flatnonzero(has_rare[molecule_of_bond]).tolist():
             in_ring[row] = bond(row).IsInRing()
         stereo = np.zeros(len(kind), np.int64)
-        is_marked = np.zeros(len(position), bool)
+        is_marked = np.zeros(len(graphs.num_bonds), bool)
         is_marked[list(molecule.kept)] = True
         for row in np.flatnonzero(is_marked[molecule_of_bond] & (kind == DOUBLE)).tolist():
             stereo[row] = bond(row).GetStereo()
         atom_key = _atom_keys(graphs.token, ends, kind, in_ring)
         bond_key = np.where(kind == RARE, UNIQUE, (stereo * 2 + in_ring) * RARE + kind)
-        return MoleculeArrays(
-            position=position,
-            id=ids[:, 0],
-            flat_id=ids[:, 1],
-            num_atoms=graphs.num_atoms,
-            num_bonds=graphs.num_bonds,
-            num_components=graphs.num_components,
-            component_size=graphs.component_size,
-            bond_index=(ends - atom_base[molecule_of_bond][:, None]).astype(np.int16),
-            blocks={**self._atoms.read(atom_key, atom), **self._bonds.read(bond_key, bond)},
-            atom_order=atom_order,
-            bond_order=bond_order,
-            failures=failures,
-        )
+        return {
+            "bond_index": (ends - atom_base[molecule_of_bond][:, None]).astype(np.int16),
+            "blocks": {**self._atoms.read(atom_key, atom), **self._bonds.read(bond_key, bond)},
+            "atom_order": atom_order,
+            "bond_order": bond_order,
+        }
 
 
 class _Molecules:
     """RDKit's molecules of a block of texts; one that was not kept is parsed again when it is asked for."""
 
-    def __init__(self, texts: Sequence[str], form: Form, kept: dict[int, Chem.Mol]) -> None:
+    def __init__(self, texts: Sequence[str], form: Form, standardize: Standardize, kept: dict[int, Chem.Mol]) -> None:
         self.kept = kept
         self._texts = texts
-        self._form = form
+        self._how = form, standardize
         self._last: tuple[int, Chem.Mol] | None = None
 
     def __getitem__(self, place: int) -> Chem.Mol:
@@ -282,7 +341,7 @@ class _Molecules:
         if mol is not None:
             return mol
         if self._last is None or self._last[0] != place:
-            self._last = place, read_molecule(self._texts[place], self._form)
+            self._last = place, read_molecule(self._texts[place], *self._how)
         return self._last[1]
 
 
@@ -311,8 +370,9 @@ def _concatenate(parts: Sequence[MoleculeArrays]) -> MoleculeArrays:
     joined: dict[str, Any] = {
         field.name: np.concatenate([getattr(part, field.name) for part in parts])
         for field in fields(MoleculeArrays)
-        if field.name not in ("blocks", "failures")
+        if field.name not in ("blocks", "failures") and getattr(parts[0], field.name) is not None
     }
+    joined.setdefault("positions", None)
     blocks = {name: np.concatenate([part.blocks[name] for part in parts]) for name in parts[0].blocks}
     return MoleculeArrays(**joined, blocks=blocks, failures=[failure for part in parts for failure in part.failures])
 

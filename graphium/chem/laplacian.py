@@ -39,12 +39,12 @@ class Laplacian:
     def __call__(self, graphs: Adjacency) -> dict[str, np.ndarray]:
         vectors = np.zeros((graphs.total_atoms, self.k), np.float16)
         values = np.zeros((graphs.total_components, self.k), np.float16)
-        for component, atom, matrix in graphs.stacks:
+        for component, atom, matrix, which in graphs.stacks:
             kept = min(self.k, matrix.shape[1])
             eigenvalues, eigenvectors = self._decompose(matrix)
             # Rounding leaves the smallest eigenvalue, which is 0, a little off on either side.
-            values[component, :kept] = np.maximum(eigenvalues[:, :kept], 0)
-            vectors[atom, :kept] = eigenvectors[:, :, :kept]
+            values[component, :kept] = np.maximum(eigenvalues[:, :kept], 0)[which]
+            vectors[atom, :kept] = eigenvectors[:, :, :kept].astype(np.float16)[which]
         return {"laplacian_eigvec": vectors, "laplacian_eigval": values}
 
     def _decompose(self, adjacency: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -30,8 +30,8 @@ class RandomWalkReturnProbabilities:
 
     def __call__(self, graphs: Adjacency) -> dict[str, np.ndarray]:
         probabilities = np.zeros((graphs.total_atoms, self.steps), np.float16)
-        for _, atom, matrix in graphs.stacks:
-            probabilities[atom] = self._return_probabilities(matrix)
+        for _, atom, matrix, which in graphs.stacks:
+            probabilities[atom] = self._return_probabilities(matrix).astype(np.float16)[which]
         return {"rw_return_probs": probabilities}
 
     def _return_probabilities(self, adjacency: np.ndarray) -> np.ndarray:

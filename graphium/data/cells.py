@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
@@ -45,6 +46,15 @@ class Lists:
         lengths = np.maximum(self.length, 0)
         starts = np.cumsum(lengths) - lengths
         return np.arange(len(self.value)) - np.repeat(starts, lengths)
+
+
+def index_columns(name: str, columns: Collection[str]) -> list[str]:
+    """Names of the columns that say which atoms, bonds or pairs the lists of column ``name`` are about.
+
+    >>> index_columns("shift", {"shift", "shift@atom"})
+    ['shift@atom']
+    """
+    return [name + end for end in ("@atom", "@bond", "@first", "@second") if name + end in columns]
 
 
 def form_of(column: pd.Series) -> Form:

@@ -79,11 +79,17 @@ class ColumnWriter:
             self._files[name].write(data)
         self._sums[name].update(data)
 
-    def close(self, **about: Any) -> None:
-        """Flush all columns to the disk and write the manifest; ``about`` are its further entries."""
+    def flush(self) -> None:
+        """Bring all columns to the disk."""
         with disk_errors(self.folder):
             for file in self._files.values():
                 _flush(file)
+
+    def close(self, **about: Any) -> None:
+        """Flush all columns to the disk and write the manifest; ``about`` are its further entries."""
+        self.flush()
+        with disk_errors(self.folder):
+            for file in self._files.values():
                 file.close()
         columns = {
             name: {"file": f"{name}.bin", "dtype": dtype, "shape": shape, "checksum": self._sums[name].hexdigest()}
@@ -176,8 +182,37 @@ def _map(path: Path, entry: Mapping[str, Any]) -> np.ndarray:
     if found != size:
         state = "is missing" if found is None else f"has {found:,} bytes instead of {size:,}"
         raise GraphiumError(f"{path} {state}; delete {path.parent} and prepare the data again")
-    # An empty file cannot be mapped.
-    return np.memmap(path, dtype=dtype, mode="r", shape=shape) if size else np.empty(shape, dtype)
+    # An empty file cannot be mapped; a plain view of the map is indexed faster than numpy's own class.
+    return np.asarray(np.memmap(path, dtype=dtype, mode="r", shape=shape)) if size else np.empty(shape, dtype)
+
+
+def slices(start: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """The places of slices of a flat column, one slice after another.
+
+    >>> slices(np.array([5, 0]), np.array([2, 3])).tolist()
+    [5, 6, 0, 1, 2]
+    """
+    count = np.asarray(count, np.int64)
+    end = np.cumsum(count)
+    return np.arange(end[-1] if len(end) else 0) + np.repeat(np.asarray(start, np.int64) - (end - count), count)
+
+
+class Kept:
+    """Chooses the slices of some entries out of flat columns.
+
+    Args:
+        counts: Length of every entry's slice.
+        entries: Numbers of the entries to keep, in their new order; ``counts`` then holds their lengths.
+    """
+
+    def __init__(self, counts: np.ndarray, entries: np.ndarray) -> None:
+        self.counts = counts[entries]
+        self._index = None
+        if len(entries) < len(counts):
+            self._index = slices((np.cumsum(counts, dtype=np.int64) - counts)[entries], self.counts)
+
+    def __call__(self, flat: np.ndarray) -> np.ndarray:
+        return flat if self._index is None else flat[self._index]
 
 
 def _content_sum(content: Mapping[str, Any]) -> str:

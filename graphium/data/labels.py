@@ -10,33 +10,51 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
-from graphium.data.assemble import column_writer
-from graphium.data.chunks import Chunk, read_chunk, run_chunks
-from graphium.data.columns import disk_errors, open_columns, read_manifest
-from graphium.data.prepare import (
-    CHUNK_ROWS,
-    StartStage,
-    TableLike,
-    content_key,
-    fresh,
-    locked_work,
-    progress_bar,
-    publish,
-)
+from graphium.data.chunks import Chunk, run_chunks
+from graphium.data.columns import disk_errors, open_columns, read_manifest, slices
+from graphium.data.label_cells import Refuse, label_columns, read_labels
+from graphium.data.label_entities import HLabels, RowGraphs, to_canonical
+from graphium.data.label_layout import number_pairs, survey_chunks, write_block
+from graphium.data.prepare import CHUNK_ROWS, TableLike
+from graphium.data.progress import StartStage, progress_bar
 from graphium.data.store import GraphStore, is_finished
+from graphium.data.work import content_key, fresh, locked_work, publish, sweep
 from graphium.errors import GraphiumError
 from graphium.types import HeadSpec, Task
 
-LABELS_VERSION = 1
-# A float32 may move a value by this fraction of the task's standard deviation.
-_ROUNDING = 1e-4
+LABELS_VERSION = 2
+_CHUNKS = "chunks"
 
-ReadCells = Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+class LabelTable(TableLike, Protocol):
+    """What the labels need of a table."""
+
+    @property
+    def columns(self) -> list[str]: ...
+
+    @property
+    def limited(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class RowLabels:
+    """The labels of some rows, row after row, each row sorted by (entity, task).
+
+    ``owner`` int64 ``[L]``: position among the rows asked for. ``entity`` int64 ``[L]``: atom or bond inside
+    its own molecule, number of the pair within its row, 0 for a graph. ``task`` int64 ``[L]``. ``value``
+    float64 ``[L]``. ``bound`` int8 ``[L]`` or None.
+    """
+
+    owner: np.ndarray
+    entity: np.ndarray
+    task: np.ndarray
+    value: np.ndarray
+    bound: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -45,9 +63,13 @@ class LabelBlock:
 
     ``ptr`` int64 ``[rows + 1]``: a row's slice of the flat columns. Dense: ``value``
     ``[entities, tasks]`` for the labelled rows, ``task`` and ``entity`` are None. Sparse: ``task``
-    ``[labels]``, ``value`` ``[labels]``, ``entity`` int16 ``[labels]`` (None at graph level), sorted
-    by (row, entity, task). Entities count the row's canonical atoms or bonds. ``value`` is float32,
-    float64 where float32 would round by more than 1e-4 of a task's deviation, or uint8 classes.
+    uint8, int16 or int32 ``[labels]``, ``value`` ``[labels]``, ``entity`` uint8, int16 or int32 ``[labels]``
+    (None at graph level), sorted by (row, entity, task). Entities count the row's canonical atoms or
+    bonds. ``value`` is float32, float64 where float32 would round by more than 1e-4 of a task's
+    deviation, or uint8 classes. ``bound`` int8 ``[labels]``, None where all values are exact: +1 the true
+    value is at least ``value``, -1 at most, 0 exact; never in a dense block. Level nodepair: the labelled
+    pairs of a row are ``pair[pair_ptr[row]:pair_ptr[row + 1]]``, uint8 or int16 canonical atoms i < j,
+    sorted; entities count them.
     """
 
     level: str
@@ -56,6 +78,9 @@ class LabelBlock:
     value: np.ndarray
     task: np.ndarray | None = None
     entity: np.ndarray | None = None
+    bound: np.ndarray | None = None
+    pair_ptr: np.ndarray | None = None
+    pair: np.ndarray | None = None
 
     @classmethod
     def open(cls, folder: Path) -> LabelBlock:
@@ -66,13 +91,17 @@ class LabelBlock:
         """
         manifest = read_manifest(folder)
         columns = open_columns(folder, manifest)
+        # Where each pair has all tasks, a row's slice of pairs is its slice of values.
         return cls(
             level=manifest["level"],
-            num_tasks=len(manifest["tasks"]),
+            num_tasks=manifest["num_tasks"],
             ptr=columns["ptr"],
             value=columns["value"],
             task=columns.get("task"),
             entity=columns.get("entity"),
+            bound=columns.get("bound"),
+            pair_ptr=columns.get("pair_ptr", columns["ptr"]) if "pair" in columns else None,
+            pair=columns.get("pair"),
         )
 
     @property
@@ -80,215 +109,150 @@ class LabelBlock:
         return self.task is None
 
     @property
+    def num_rows(self) -> int:
+        return len(self.ptr) - 1
+
+    @property
     def num_labels(self) -> int:
         """Labels present in all rows together."""
         return int(self.value.size)
 
-    def select(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The labels of some rows, in the order of ``rows``.
-
-        Args:
-            rows: Row numbers of the table, int64 ``[n]``.
-
-        Returns:
-            ``entity`` int64 ``[L]`` (atom or bond inside its own molecule, 0 for a graph), ``task``
-            int64 ``[L]``, ``value`` float64 ``[L]`` in label units or as class index.
-        """
+    def of_rows(self, rows: np.ndarray) -> RowLabels:
+        """The labels of some rows (int64 ``[n]``), in the order of ``rows``."""
         rows = np.asarray(rows, dtype=np.int64)
-        start = np.asarray(self.ptr)[rows]
-        count = np.asarray(self.ptr)[rows + 1] - start
-        within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-        index = within + np.repeat(start, count)
+        start = np.asarray(self.ptr[rows])
+        count = np.asarray(self.ptr[rows + 1]) - start
+        index, owner = slices(start, count), np.repeat(np.arange(len(rows)), count)
         if self.task is None:
+            within = slices(np.zeros(len(rows)), count)
+            owner, entity = np.repeat(owner, self.num_tasks), np.repeat(within, self.num_tasks)
             task = np.tile(np.arange(self.num_tasks), len(index))
-            return np.repeat(within, self.num_tasks), task, self.value[index].reshape(-1).astype(np.float64)
+            return RowLabels(owner, entity, task, self.value[index].reshape(-1).astype(np.float64))
         entity = np.zeros(len(index), np.int64) if self.entity is None else self.entity[index].astype(np.int64)
-        return entity, self.task[index].astype(np.int64), self.value[index].astype(np.float64)
+        bound = None if self.bound is None else np.asarray(self.bound[index])
+        return RowLabels(owner, entity, self.task[index].astype(np.int64), self.value[index].astype(np.float64), bound)
+
+    def select(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """``entity`` int64, ``task`` int64 and ``value`` float64 of the labels of some rows, see :class:`RowLabels`."""
+        found = self.of_rows(rows)
+        return found.entity, found.task, found.value
 
 
 def prepare_labels(
     store: GraphStore,
-    table: TableLike,
+    table: LabelTable,
     head: HeadSpec,
-    read_cells: ReadCells,
+    *,
+    h_labels: HLabels = "error",
     progress: bool | StartStage = True,
 ) -> LabelBlock:
     """Read the labels of a head into the store, once, and open them.
 
-    Labels of atoms and bonds come in the order of the row's own text and are stored in canonical
+    Labels of atoms, bonds and pairs come in the order of the row's own text and are stored in canonical
     order. Labels of rows that failed are left out.
 
     Args:
         store: The prepared store of the same table.
         table: The source table.
         head: The tasks; their names are columns of the table.
-        read_cells: :func:`graphium.data.readers.read_cells`.
+        h_labels: What to do with labels of hydrogens that the graph leaves out, see
+            :mod:`graphium.data.label_entities`.
         progress: Show a progress bar, or add a stage to the one of :func:`progress_bar`.
 
     Raises:
         GraphiumError: a cell that does not fit, a list of another length than the molecule, a task
-            without any label, or a disk that is full.
+            without any label in a table that is used whole, or a disk that is full.
     """
-    if head.level == "nodepair":
-        raise GraphiumError(f"tasks of level nodepair ({head.name}) cannot be stored yet; use graph, node or edge")
-    key = content_key(
+    key = label_key(table, head, h_labels)
+    folder = store.folder / "labels" / f"{head.level}-{head.kind}-{key}"
+    work_key = f"{store.folder.name}-{key}"
+    if is_finished(folder):
+        sweep(store.folder.parent, work_key, _CHUNKS)
+    else:
+        with (
+            progress_bar(head.dataset, progress) as bar,
+            locked_work(store.folder.parent, work_key, bar.say) as work,
+        ):
+            if not is_finished(folder):
+                _build(store, table, head, h_labels, folder, work, bar("labels", table.num_rows))
+    return LabelBlock.open(folder)
+
+
+def label_key(table: TableLike, head: HeadSpec, h_labels: HLabels) -> str:
+    """What the labels of a head are made from, as a short hash: the table, the tasks, the policy."""
+    return content_key(
         LABELS_VERSION,
         table.key,
         head.level,
         head.kind,
         head.num_classes,
-        [[task.name, list(task.classes)] for task in head.tasks],
+        [[task.name, list(task.classes), task.qualifier] for task in head.tasks],
+        "" if head.level == "graph" else h_labels,
     )
-    folder = store.folder / "labels" / f"{head.level}-{head.kind}-{key}"
-    if not is_finished(folder):
-        with (
-            locked_work(store.folder.parent, f"{store.folder.name}-{key}") as work,
-            progress_bar(head.dataset, progress) as bar,
-        ):
-            if not is_finished(folder):
-                _build(store, table, head, read_cells, folder, work, bar("labels", table.num_rows))
-    return LabelBlock.open(folder)
 
 
 def _build(
     store: GraphStore,
-    table: TableLike,
+    table: LabelTable,
     head: HeadSpec,
-    read_cells: ReadCells,
+    h_labels: HLabels,
     folder: Path,
     work: Path,
     advance: Callable[[int], None],
 ) -> None:
-    chunks = work / "chunks"
+    chunks = work / _CHUNKS
     with disk_errors(chunks):
         chunks.mkdir(exist_ok=True)
-    columns = [store.smiles, *(task.name for task in head.tasks)]
+    columns = [store.smiles, *label_columns(head.tasks, table.columns)]
     paths: list[Path] = []
 
     def jobs() -> Iterator[tuple[Path, int, tuple[Any, ...]]]:
         for first, frame in table.chunks(columns, CHUNK_ROWS):
             paths.append(chunks / f"{first:012d}.chunk")
-            yield paths[-1], len(frame), (first, frame)
+            yield paths[-1], len(frame), (frame, RowGraphs.of_rows(store, head.level, first, first + len(frame)))
 
-    run_chunks(jobs(), label_chunk, (store, head.tasks, read_cells), advance=advance)
-    draft = fresh(work / "labels")
-    _assemble(paths, store, head, draft)
-    publish(draft, folder)
-    shutil.rmtree(chunks)
-
-
-def label_chunk(
-    store: GraphStore, tasks: Sequence[Task], read_cells: ReadCells, first: int, frame: pd.DataFrame
-) -> Chunk:
-    """The labels of some rows as triples sorted by (row, entity, task)."""
-    level, stop = tasks[0].level, first + len(frame)
-    usable = np.asarray(store.row_molecule[first:stop]) >= 0
-    sizes = store.row_sizes(level, first, stop)
-    expected = None if level == "graph" else np.where(usable, sizes, -1)
-    rows, entities, numbers, values = [], [], [], []
-    for number, task in enumerate(tasks):
-        row, entity, value = read_cells(frame, task, store.smiles, expected)
-        keep = usable[row]
-        rows.append(row[keep])
-        entities.append(entity[keep].astype(np.int64))
-        numbers.append(np.full(len(rows[-1]), number, np.int32))
-        values.append(value[keep].astype(np.float64))
-    row, entity, column = np.concatenate(rows), np.concatenate(entities), np.concatenate(numbers)
-    if level != "graph":
-        entity = _canonical(store, level, first, stop, row, entity)
-    order = np.lexsort((column, entity, row))
-    row = row[order]
-    columns: dict[str, np.ndarray] = {
-        "count": np.bincount(row, minlength=len(frame)),
-        "entity": entity[order].astype(np.int16),
-        "task": column[order],
-        "value": np.concatenate(values)[order],
-    }
-    return Chunk(columns, {"first": first})
-
-
-def _canonical(store: GraphStore, level: str, first: int, stop: int, row: np.ndarray, entity: np.ndarray) -> np.ndarray:
-    """Canonical number of atoms or bonds that are given by the user's number."""
-    ptr, order = store.orders(level, first, stop)
-    start = np.repeat(ptr[:-1], np.diff(ptr))
-    inverse = np.empty_like(order)
-    inverse[start + order] = np.arange(len(order)) - start
-    return inverse[ptr[row] + entity]
-
-
-def _assemble(paths: Sequence[Path], store: GraphStore, head: HeadSpec, folder: Path) -> None:
-    present = _check_present(paths, head)
-    dtype = _value_dtype(paths, head)
-    dense = present == _dense_size(paths, store, head.level) * head.num_tasks
-    task_dtype = np.min_scalar_type(-head.num_tasks)
-    end = 0
-    with column_writer(folder) as writer:
-        writer.append("ptr", np.zeros(1, np.int64))
-        for path in paths:
-            columns = read_chunk(path).columns
-            count = np.asarray(columns["count"]) // (head.num_tasks if dense else 1)
-            writer.append("ptr", end + np.cumsum(count))
-            end += int(count.sum())
-            value = columns["value"].astype(dtype)
-            writer.append("value", value.reshape(-1, head.num_tasks) if dense else value)
-            if not dense:
-                writer.append("task", columns["task"].astype(task_dtype))
-            if not dense and head.level != "graph":
-                writer.append("entity", columns["entity"])
-        writer.close(
-            level=head.level,
-            kind=head.kind,
-            tasks=[task.name for task in head.tasks],
-        )
-
-
-def _check_present(paths: Sequence[Path], head: HeadSpec) -> int:
-    """Number of labels; a task without any is an error."""
-    counts = np.zeros(head.num_tasks, np.int64)
-    for path in paths:
-        counts += np.bincount(read_chunk(path).columns["task"], minlength=head.num_tasks)
-    if (counts == 0).any():
-        name = head.tasks[int(np.argmin(counts))].name
+    run_chunks(jobs(), label_chunk, (head.tasks, store.smiles, h_labels), advance=advance)
+    survey = survey_chunks(paths, head.num_tasks, numbers=head.kind == "regression")
+    empty = np.flatnonzero(survey.counts == 0)
+    if len(empty) and not table.limited:
+        name = head.tasks[int(empty[0])].name
         raise GraphiumError(
             f"column {name!r} of {head.dataset} holds no label in any usable row; "
             f"leave it out with data.targets=[...,-{name}] or mend the table"
         )
-    return int(counts.sum())
+    if head.kind == "regression":
+        value = np.dtype(np.float64 if survey.needs_float64() else np.float32)
+    else:
+        value = np.dtype(np.uint8 if head.num_classes <= 256 else np.int32)
+    draft = fresh(work / "labels")
+    tasks = [task.name for task in head.tasks]
+    write_block(paths, survey.layout(head.level, value), draft, kind=head.kind, tasks=tasks)
+    publish(draft, folder)
+    shutil.rmtree(chunks)
 
 
-def _dense_size(paths: Sequence[Path], store: GraphStore, level: str) -> int:
-    """Entities of the rows that have any label."""
-    total = 0
-    for path in paths:
-        chunk = read_chunk(path)
-        labelled = np.asarray(chunk.columns["count"]) > 0
-        first = chunk.about["first"]
-        total += int(store.row_sizes(level, first, first + len(labelled))[labelled].sum())
-    return total
-
-
-def _value_dtype(paths: Sequence[Path], head: HeadSpec) -> np.dtype[Any]:
-    """The smallest dtype that keeps the values: uint8 for classes, float32 or float64 for numbers."""
-    if head.kind != "regression":
-        return np.dtype(np.uint8 if head.num_classes <= 256 else np.int32)
-    count, mean, squares, error = (np.zeros(head.num_tasks) for _ in range(4))
-    for path in paths:
-        columns = read_chunk(path).columns
-        task, value = np.asarray(columns["task"]), np.asarray(columns["value"])
-        number = np.bincount(task, minlength=head.num_tasks)
-        some = np.maximum(number, 1)
-        # A value beyond the range of float32 (or its square) shows as an infinite error below.
-        with np.errstate(over="ignore", invalid="ignore"):
-            here = np.bincount(task, value, head.num_tasks) / some
-            spread = np.bincount(task, (value - here[task]) ** 2, head.num_tasks)
-            # Chan et al. (1979): merge mean and sum of squares of two parts without cancellation.
-            both = np.maximum(count + number, 1)
-            squares += spread + (here - mean) ** 2 * count * number / both
-            mean += (here - mean) * number / both
-            count += number
-            np.maximum.at(error, task, np.abs(value - value.astype(np.float32)))
-    deviation = np.sqrt(squares / np.maximum(count, 1))
-    # A deviation that is rounding noise of the sums belongs to a constant column.
-    varies = deviation > 1e-12 * np.abs(mean)
-    rounds = (error > _ROUNDING * deviation) & varies | ~np.isfinite(error)
-    return np.dtype(np.float64 if rounds.any() else np.float32)
+def label_chunk(tasks: Sequence[Task], smiles: str, h_labels: HLabels, frame: pd.DataFrame, graphs: RowGraphs) -> Chunk:
+    """The labels of some rows, sorted by (row, entity, task); the columns are those of a :class:`BlockWriter`."""
+    level, rows = tasks[0].level, len(frame)
+    labels = to_canonical(read_labels(frame, tasks, smiles, graphs), tasks, graphs, h_labels, Refuse(frame, smiles))
+    row, entity = labels.row, np.zeros(len(labels.row), np.int64) if labels.entity is None else labels.entity
+    columns: dict[str, np.ndarray] = {}
+    if level == "nodepair" and labels.other is not None:
+        pair = np.stack([entity, labels.other], axis=1)
+        columns, entity = number_pairs(row, pair, rows)
+        num_entities = len(columns["pair"])
+    else:
+        labelled = np.bincount(row, minlength=rows) > 0
+        num_entities = int((labelled if level == "graph" else graphs.numbering(level).num[labelled]).sum())
+    # Rows, entities and tasks of a chunk are few enough for one number to hold them.
+    order = np.argsort((row * (entity.max(initial=0) + 1) + entity) * len(tasks) + labels.task, kind="stable")
+    columns |= {
+        "count": np.bincount(row, minlength=rows),
+        "task": labels.task[order],
+        "value": labels.value[order],
+    }
+    if level != "graph":
+        columns["entity"] = entity[order].astype(np.int32)
+    if labels.bound is not None and labels.bound.any():
+        columns["bound"] = labels.bound[order]
+    return Chunk(columns, {"entities": num_entities})

@@ -1,8 +1,9 @@
 """Padding a batch to fixed sizes, so that every step of a program has the same shapes.
 
 What is added belongs to one dummy graph, the last one, apart from the real ones: nodes with zeros, edges
-from the last node to itself, bonds that are the last of these edges, labels of weight 0 that point at
-the last entity. The masks say what is real.
+from the last node to itself, bonds that are the last of these edges, pairs of the last node with itself,
+labels of weight 0 that point at the last entity. The masks say what is real; pairs have none, because
+nothing is computed across pairs.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ def pad(
         edge_mask=_mask(batch.x, batch.num_edges, num_edges),
         graph_mask=_mask(batch.x, batch.num_graphs, num_graphs),
         pair_index=pair_index,
+        pos=None if batch.pos is None else _extend(batch.pos, nodes),
     )
     return replace(padded, labels=_pad_labels(batch, padded, labels or {}, heads))
 
@@ -102,6 +104,7 @@ def _pad_labels(
             value=_extend(old.value, extra),
             weight=_extend(old.weight, extra),
             total=old.total,
+            bound=None if old.bound is None else _extend(old.bound, extra),
         )
     return result
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from graphium.data.infer import ColumnFacts, words_of
+from graphium.data.facts import ColumnFacts
+from graphium.data.infer import words_of
 from graphium.data.readers import Table, shorten
 from graphium.types import Level
 
@@ -110,10 +111,12 @@ def _wrong_cells(facts: ColumnFacts, level: Level | None) -> str | None:
     if facts.form == "text" and facts.odd is not None:
         share = "text" if facts.num_odd == facts.present else f"text in {facts.num_odd} of {facts.present} cells"
         return f"{share}, e.g. {shorten(facts.odd[1])} in row {facts.odd[0]}"
-    if level is not None and (facts.form == "list") != (level != "graph"):
-        return f"{'lists' if facts.form == 'list' else 'single values'}, and the level is {level}"
+    if level is not None and not facts.can_be(level):
+        return f"{facts.holds}, and the level is {level}"
     if facts.form == "list" and not any(facts.fits.values()):
         return f"lists as long as neither the atoms nor the bonds ({facts.misfit})"
+    if facts.form == "matrix" and not any(facts.fits.values()):
+        return f"matrices of another size than the number of atoms ({facts.misfit})"
     return None
 
 
@@ -136,5 +139,6 @@ def _looks_otherwise(facts: ColumnFacts) -> str | None:
 
 
 def _accepted(facts: ColumnFacts) -> str:
-    what = {"number": "numbers", "boolean": "true/false", "list": "lists of numbers"}[facts.form]
+    forms = {"number": "numbers", "boolean": "true/false", "list": "lists of numbers", "matrix": "square matrices"}
+    what = forms[facts.form] + (f" ({facts.bounds:,} bounds, e.g. {facts.bound[1]!r})" if facts.bound else "")
     return f"0/1 {what}, binary" if facts.kind == "binary" and facts.form != "boolean" else f"{what}, {facts.kind}"

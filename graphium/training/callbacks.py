@@ -131,9 +131,14 @@ class BestCheckpoint(Checkpoint):
         self.epoch: float = 0
         self.step = 0
         self.misses = 0
+        self._seen = -1
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Module)
         self._num_steps = trainer.estimated_stepping_batches
+        if pl_module.validated_at != self._seen:
+            # The run that is resumed was interrupted between the end of a validation and this callback.
+            self._take_note(trainer, pl_module)
         self._stop_if_patience_is_over(trainer)
         self._validate_the_last_step(trainer, trainer.global_step)
 
@@ -146,14 +151,18 @@ class BestCheckpoint(Checkpoint):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Module)
-        value = pl_module.validation.get(self.monitor, math.nan)
+        self._take_note(trainer, pl_module)
+        self._stop_if_patience_is_over(trainer)
+
+    def _take_note(self, trainer: pl.Trainer, module: Module) -> None:
+        self._seen = module.validated_at
+        value = module.validation.get(self.monitor, math.nan)
         if self._is_better(value):
             self.value, self.misses = value, 0
             self.epoch, self.step = epochs_done(trainer), trainer.global_step
             save_atomically(trainer, self.path)
         else:
             self.misses += 1
-        self._stop_if_patience_is_over(trainer)
 
     def _is_better(self, value: float) -> bool:
         if math.isnan(value):
@@ -167,11 +176,13 @@ class BestCheckpoint(Checkpoint):
             trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
-        return {"value": self.value, "epoch": self.epoch, "step": self.step, "misses": self.misses}
+        known = {"value": self.value, "epoch": self.epoch, "step": self.step, "misses": self.misses}
+        return {**known, "seen": self._seen}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.value, self.misses = state_dict["value"], state_dict["misses"]
         self.epoch, self.step = state_dict["epoch"], state_dict["step"]
+        self._seen = state_dict["seen"]
 
 
 class LastCheckpoint(Checkpoint):

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytorch_lightning as pl
 
 from graphium.data.batch import GraphBatch
-from graphium.data.loader import BatchLoader
-from graphium.data.mix import Mix, MixOptions, build_mix
+from graphium.data.build import MixOptions, build_mix
+from graphium.data.loader import BatchLoader, one_sampling
+from graphium.data.mix import Mix
+from graphium.data.sampling import Sampling
 from graphium.errors import GraphiumError
 from graphium.types import FeatureSpec, HeadSpec
 
@@ -25,7 +27,8 @@ class DataModule(pl.LightningDataModule):
     Args:
         datasets: Datasets in Python, a ``data`` section as a mapping, or a prepared :class:`Mix`.
         featurizer: Makes the features; not needed with a prepared mix.
-        batch_size: Molecules per batch and device.
+        batch_size: Molecules per batch and device, 256 if nothing is said; the short form of ``sampling``.
+        sampling: What an epoch of training draws, and how large a batch may be.
         seed: Draws the order of every epoch.
         data_dir: Folder of the source files.
         store_dir: Folder of the prepared stores; None is the cache.
@@ -40,7 +43,8 @@ class DataModule(pl.LightningDataModule):
         datasets: Mix | Sequence[Dataset] | Mapping[str, Any],
         featurizer: Featurizer | None = None,
         *,
-        batch_size: int = 256,
+        batch_size: int | None = None,
+        sampling: Sampling | None = None,
         seed: int = 42,
         data_dir: str | Path | None = None,
         store_dir: str | Path | None = None,
@@ -48,7 +52,8 @@ class DataModule(pl.LightningDataModule):
         progress: bool = True,
     ) -> None:
         super().__init__()
-        self.batch_size, self.seed = batch_size, seed
+        self.sampling = Sampling() if batch_size is None and sampling is None else one_sampling(batch_size, sampling)
+        self.seed = seed
         self._mix = datasets if isinstance(datasets, Mix) else None
         self._source = datasets
         self._featurizer = featurizer
@@ -80,7 +85,7 @@ class DataModule(pl.LightningDataModule):
         trainer = self._attached_trainer()
         loader = self.mix.loader(
             "train",
-            batch_size=self.batch_size,
+            sampling=self.sampling,
             shuffle=True,
             seed=self.seed,
             accumulate=trainer.accumulate_grad_batches,
@@ -97,9 +102,7 @@ class DataModule(pl.LightningDataModule):
 
     def _held_out(self, part: str) -> BatchLoader | list[BatchLoader]:
         trainer = self._attached_trainer()
-        loader = self.mix.loader(
-            part, batch_size=self.batch_size, rank=trainer.global_rank, world_size=trainer.world_size
-        )
+        loader = self.mix.loader(part, sampling=self.sampling, rank=trainer.global_rank, world_size=trainer.world_size)
         return loader if len(loader) else []
 
     def _attached_trainer(self) -> pl.Trainer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -83,11 +83,18 @@ class Evaluator:
 
         Returns:
             ``{dataset: {metric: mean over tasks, "pooled_mae_norm": over all labels, "n_defined": {metric:
-            tasks}, "per_task": {task: {metric: value}}, "baseline": {...}}}`` in plain floats. An undefined
-            metric is None, and is left out of its mean; a mean over no task is None.
+            tasks}, "n_bounds": {task: labels}, "per_task": {task: {metric: value}}, "baseline": {...}}}`` in plain
+            floats. An undefined metric is None, and is left out of its mean; a mean over no task is None.
+            ``n_bounds`` counts the labels that are bounds and enter no metric, where there are any.
         """
         scored = {name: metrics.scored() for name, metrics in self.metrics.items()}
         report = self._report(scored)
+        for head in self.heads:
+            bounds = scored[head.name].bounds
+            counts = [] if bounds is None else zip(head.tasks, bounds.tolist(), strict=True)
+            counted = {task.name: count for task, count in counts if count}
+            if counted:
+                report[head.dataset].setdefault("n_bounds", {}).update(counted)
         if statistics is not None:
             constant = {
                 head.name: self._constant(head, scored[head.name], statistics[head.name]) for head in self.heads
@@ -129,7 +136,7 @@ class Evaluator:
         return replace(scored, prediction=guess[scored.task])
 
 
-def label_statistics(head: HeadSpec, task: Tensor, value: Tensor) -> Tensor:
+def label_statistics(head: HeadSpec, pieces: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
     """What the baseline predictor knows of the training part.
 
     A prevalence or frequency of exactly 0 or 1 is taken as half a label away from it, so that the
@@ -137,21 +144,28 @@ def label_statistics(head: HeadSpec, task: Tensor, value: Tensor) -> Tensor:
 
     Args:
         head: The tasks.
-        task: int64 ``[L]``.
-        value: ``[L]`` in label units (class indices for classes).
+        pieces: The labels, some at a time: task int64 ``[L]``, and value ``[L]`` in label units (class indices
+            for classes).
 
     Returns:
         float64: means ``[tasks]`` (regression), shares of positives ``[tasks]`` (binary) or of each class
         ``[tasks, classes]``; NaN for a task without labels.
     """
-    value = value.double()
-    count = torch.bincount(task, minlength=head.num_tasks).double()
-    if head.kind in ("regression", "binary"):
-        mean = torch.zeros_like(count).index_add_(0, task, value) / count
-        return mean if head.kind == "regression" else mean.clamp(0.5 / count, 1 - 0.5 / count)
-    cell = task * head.num_classes + value.long()
-    share = torch.bincount(cell, minlength=head.num_tasks * head.num_classes).view(head.num_tasks, -1)
-    return (share / count[:, None]).clamp(min=0.5 / count[:, None])
+    num_classes = max(head.num_classes, 1)
+    count = torch.zeros(head.num_tasks, dtype=torch.float64)
+    total = torch.zeros(head.num_tasks, num_classes, dtype=torch.float64)
+    for task, value in pieces:
+        count += torch.bincount(task, minlength=head.num_tasks)
+        if head.num_classes:
+            cell = task * num_classes + value.long()
+            total += torch.bincount(cell, minlength=total.numel()).view_as(total)
+        else:
+            total[:, 0].index_add_(0, task, value.double())
+    mean = total / count[:, None]
+    if head.kind == "regression":
+        return mean[:, 0]
+    half = 0.5 / count[:, None]
+    return mean.clamp(min=half) if head.num_classes else mean.clamp(half, 1 - half)[:, 0]
 
 
 def _means(per_task: dict[str, dict[str, float | None]]) -> dict[str, Any]:

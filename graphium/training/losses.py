@@ -8,7 +8,7 @@ task. It does not divide: a mean of means over micro-batches or ranks cannot be 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -39,6 +39,18 @@ def take_labelled(prediction: Tensor, labels: Labels) -> Tensor:
     return picked.to(torch.promote_types(picked.dtype, torch.float32))
 
 
+def reachable(prediction: Tensor, labels: Labels) -> Tensor:
+    """What each prediction ``[L]`` is compared with, ``[L]``: the label, or the nearest value that a bound allows.
+
+    A bound is kept by every prediction on its own side, which is then its own target: no loss, no gradient.
+    """
+    if labels.bound is None:
+        return labels.value
+    value = labels.value.to(prediction.dtype)
+    kept = (prediction.detach() - value) * labels.bound > 0
+    return torch.where(kept, prediction.detach(), value)
+
+
 def sum_by_task(element: Tensor, labels: Labels) -> tuple[Tensor, Tensor]:
     """Weighted sums of ``element`` ``[L]`` and of the weights, per task: two ``[tasks]``."""
     num_tasks = labels.total.shape[0]
@@ -51,6 +63,9 @@ def sum_by_task(element: Tensor, labels: Labels) -> tuple[Tensor, Tensor]:
 class Loss(nn.Module):
     """A loss over label triples; an author writes :meth:`element` and lists the ``kinds`` it fits.
 
+    ``takes_bounds``: labels may be bounds, which needs that a prediction equal to its value has no loss and
+    no gradient; a prediction on the right side of a bound is given as its own value.
+
     Called with predictions ``[entities, tasks(, classes)]`` and :class:`~graphium.data.batch.Labels`, it
     returns ``(numerator, denominator)``, float32 ``[tasks]`` each: the weighted sum of the elementwise
     losses and the sum of the weights. A task without labels has 0 in both.
@@ -62,18 +77,23 @@ class Loss(nn.Module):
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("regression",)
+    takes_bounds: ClassVar[bool] = False
 
     def element(self, prediction: Tensor, value: Tensor) -> Tensor:
         """Loss of each label ``[L]`` from its prediction ``[L(, classes)]`` and its value ``[L]``."""
         raise NotImplementedError
 
     def forward(self, prediction: Tensor, labels: Labels) -> tuple[Tensor, Tensor]:
-        return sum_by_task(self.element(take_labelled(prediction, labels), labels.value), labels)
+        assert labels.bound is None or self.takes_bounds, "check_bounds refuses this at set-up"
+        picked = take_labelled(prediction, labels)
+        return sum_by_task(self.element(picked, reachable(picked, labels)), labels)
 
 
 @register("loss", "mae")
 class MeanAbsoluteError(Loss):
     """``|prediction - value|``."""
+
+    takes_bounds = True
 
     def element(self, prediction: Tensor, value: Tensor) -> Tensor:
         return (prediction - value).abs()
@@ -82,6 +102,8 @@ class MeanAbsoluteError(Loss):
 @register("loss", "mse")
 class MeanSquaredError(Loss):
     """``(prediction - value)^2``."""
+
+    takes_bounds = True
 
     def element(self, prediction: Tensor, value: Tensor) -> Tensor:
         return (prediction - value).square()
@@ -94,6 +116,8 @@ class Huber(Loss):
     Args:
         delta: Where the two meet, in transformed label units; above 0.
     """
+
+    takes_bounds = True
 
     def __init__(self, delta: float = 1.0) -> None:
         super().__init__()
@@ -152,16 +176,23 @@ class HeadLoss(nn.Module):
         self.parts = nn.ModuleList(_build(config, head.kind, where) for config in configs.values())
         self.register_buffer("part_of_task", torch.tensor(part_of_task, dtype=torch.int64), persistent=False)
 
+    @property
+    def takes_bounds(self) -> bool:
+        """Whether the labels of this head may be bounds."""
+        return all(isinstance(part, Loss) and part.takes_bounds for part in self.parts)
+
     def forward(self, prediction: Tensor, labels: Labels) -> tuple[Tensor, Tensor]:
         if len(self.parts) == 1:
             return self.parts[0](prediction, labels)
+        assert labels.bound is None or self.takes_bounds, "check_bounds refuses this at set-up"
         picked = take_labelled(prediction, labels)
+        value = reachable(picked, labels)
         part = self.part_of_task[labels.task]
         element = torch.zeros_like(labels.value, dtype=picked.dtype)
         # Every part sees every label, so that no shape depends on the data; there are few parts.
         for index, loss in enumerate(self.parts):
             assert isinstance(loss, Loss)
-            element = torch.where(part == index, loss.element(picked, labels.value), element)
+            element = torch.where(part == index, loss.element(picked, value), element)
         return sum_by_task(element, labels)
 
 
@@ -185,6 +216,27 @@ class Losses(nn.Module):
             if name in labels:
                 numerators[name], denominators[name] = loss(predictions[name], labels[name])
         return numerators, denominators
+
+
+def check_bounds(heads: Sequence[HeadSpec], bounded: Container[str]) -> None:
+    """Refuse bounds that a loss would take for exact values; called once the labels are known.
+
+    Args:
+        heads: The heads that are trained.
+        bounded: Names of those heads that have labels which are bounds.
+
+    Raises:
+        GraphiumError: such a head has a loss that does not take bounds.
+    """
+    for head in heads:
+        if head.name in bounded and not HeadLoss(head).takes_bounds:
+            fitting = [n for n in registry.names("loss") if registry.lookup("loss", n).takes_bounds]
+            used = ", ".join(dict.fromkeys(str(task.loss or DEFAULT_LOSS[head.kind]) for task in head.tasks))
+            raise GraphiumError(
+                f"some labels of {head.dataset} ({', '.join(t.name for t in head.tasks[:3])}"
+                f"{', ...' if head.num_tasks > 3 else ''}) are bounds such as >10, and the loss {used} does not take "
+                f"bounds; choose one of {', '.join(fitting)}"
+            )
 
 
 def _plain(config: str | Mapping[str, object]) -> PartConfig:

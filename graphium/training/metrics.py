@@ -1,9 +1,10 @@
 """Exact metrics of every task of a head at once, over the labels that exist.
 
 Predictions and labels are buffered as triples and compared at the end by operations over segments, never by
-a loop over tasks. Sums are in float64. A metric counts every label once, whatever its sample weight; labels
-of weight 0 (padding) are not labels. NaN means undefined: no labels, one class only where two are needed, a
-constant where a variance is needed, or a prediction that is NaN.
+a loop over tasks. Sums are in float64. A metric counts every exact label once, whatever its sample weight;
+labels of weight 0 (padding) are not labels, and a label that is a bound (``>10``) enters no metric, because no
+error and no rank follows from it: such labels are counted. NaN means undefined: no labels, one class only where
+two are needed, a constant where a variance is needed, or a prediction that is NaN.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ DEFAULT_METRICS: dict[str, tuple[str, ...]] = {
     "ordinal": ("accuracy", "auroc"),
 }
 
+# What a buffered task number says of labels that no metric sees: padding, or ``_BOUND - task``.
+_PADDING, _BOUND = -1, -2
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -40,6 +44,7 @@ class Scored:
 
     ``task`` int32 ``[L]``; ``prediction`` ``[L]`` or logits ``[L, classes]``; ``value`` ``[L]``, both in
     transformed units; ``inverse(value [L], task [L])`` leads back to label units (None: they are the same).
+    ``bounds`` int64 ``[tasks]``: labels that are left out because they are bounds (None: none are).
     """
 
     task: Tensor
@@ -47,6 +52,7 @@ class Scored:
     value: Tensor
     num_tasks: int
     inverse: Callable[[Tensor, Tensor], Tensor] | None = None
+    bounds: Tensor | None = None
 
     def sum(self, element: Tensor) -> Tensor:
         """Sum of ``element`` ``[L]`` per task, float64 ``[tasks]``."""
@@ -315,20 +321,24 @@ class HeadMetrics(torchmetrics.Metric):
     def update(self, prediction: Tensor, labels: Labels) -> None:
         """Add a batch: predictions ``[entities, tasks(, classes)]`` and the labels of the same head."""
         picked = prediction.detach().flatten(0, 1).index_select(0, labels.entity * self.num_tasks + labels.task)
-        self.task.append(torch.where(labels.weight > 0, labels.task, -1).int())
+        task = labels.task
+        if labels.bound is not None:
+            task = torch.where(labels.bound == 0, task, _BOUND - task)
+        self.task.append(torch.where(labels.weight > 0, task, _PADDING).int())
         self.prediction.append(picked.float())
         self.value.append(labels.value)
 
     def scored(self) -> Scored:
-        """All triples of all ranks, in rank order; padding removed."""
+        """All triples of all ranks, in rank order; padding and bounds removed, the latter counted."""
         empty_shape = (0, self.num_classes) if self.num_classes else (0,)
         task = _gathered(self.task, torch.empty(0, dtype=torch.int32))
         prediction = _gathered(self.prediction, torch.empty(empty_shape))
         value = _gathered(self.value, torch.empty(0))
-        real = task >= 0
+        real, bounds = task >= 0, None
         if not real.all():
+            bounds = torch.bincount(_BOUND - task[task <= _BOUND], minlength=self.num_tasks)
             task, prediction, value = task[real], prediction[real], value[real]
-        return Scored(task, prediction, value, self.num_tasks, self.inverse)
+        return Scored(task, prediction, value, self.num_tasks, self.inverse, bounds)
 
     def evaluate(self, scored: Scored) -> dict[str, Tensor]:
         """The metrics of given triples: metric name -> float64 ``[tasks]``, NaN where undefined."""

@@ -93,6 +93,15 @@ class Module(pl.LightningModule):
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         self._resume.in_optimizer = True
 
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        # Lightning refuses fused optimisers under mixed precision, because they unscale the gradients of float16
+        # themselves; those of bfloat16 have no scale.
+        if gradient_clip_val is not None:
+            parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+
     def on_train_batch_end(self, outputs: Any, batch: GraphBatch, batch_idx: int) -> None:
         self.close_step()
 
@@ -108,6 +117,11 @@ class Module(pl.LightningModule):
         if self.trainer.global_step % self.log_every == 0:
             self._look_at_loss()
         return True
+
+    @property
+    def validated_at(self) -> int:
+        """Number of the batch, over all epochs, after which the last validation ended; -1 before the first."""
+        return self._resume.validated_at
 
     @property
     def can_save(self) -> bool:

@@ -55,7 +55,7 @@ def task_table(summary: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def _table(title: str | None, first: str) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column(first, overflow="fold")
     return table
 

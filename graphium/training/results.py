@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,13 +13,23 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from graphium.chem.parse import readable
 from graphium.data.batch import GraphBatch
+from graphium.data.columns import slices
 from graphium.data.loader import BatchLoader
 from graphium.data.mix import Mix, MixDataset
+from graphium.data.store import GraphStore
 from graphium.training.evaluation import Evaluator, label_statistics
 from graphium.types import PARTS, HeadSpec
 
 Predictions = Mapping[str, Tensor]
+
+# Rows whose labels are in memory together.
+_ROWS_AT_ONCE = 1 << 16
+# Rows that lie closer than this are read together.
+_GAP = 64
+# Columns of the prediction table that are no tasks.
+_OWN_COLUMNS = ("dataset", "row", "pairs", "status")
 
 
 @contextlib.contextmanager
@@ -48,14 +60,21 @@ def predict(
 
 
 def training_statistics(mix: Mix) -> dict[str, Tensor]:
-    """What the baseline predictor knows: means and class shares of the training labels of every head."""
-    statistics = {}
-    for dataset in mix.datasets:
-        rows = np.flatnonzero(dataset.parts == PARTS.index("train"))
-        for head in dataset.heads:
-            _, task, value = dataset.blocks[head.name].select(rows)
-            statistics[head.name] = label_statistics(head, torch.as_tensor(task), torch.as_tensor(value))
-    return statistics
+    """What the baseline predictor knows: means and class shares of the exact training labels of every head."""
+    return {
+        head.name: label_statistics(head, _training_labels(dataset, head))
+        for dataset in mix.datasets
+        for head in dataset.heads
+    }
+
+
+def _training_labels(dataset: MixDataset, head: HeadSpec) -> Iterator[tuple[Tensor, Tensor]]:
+    """Tasks and values of the exact training labels of a head, some rows at a time."""
+    block, code = dataset.blocks[head.name], PARTS.index("train")
+    for start in range(0, len(dataset.parts), _ROWS_AT_ONCE):
+        labels = block.of_rows(start + np.flatnonzero(dataset.parts[start : start + _ROWS_AT_ONCE] == code))
+        exact = slice(None) if labels.bound is None else labels.bound == 0
+        yield torch.as_tensor(labels.task[exact]), torch.as_tensor(labels.value[exact])
 
 
 def evaluate(
@@ -88,9 +107,11 @@ class PredictionTable:
 
     One line per row: ``dataset`` (where there are several), ``row``, the SMILES, one column per task and
     ``task[class]`` for the probabilities of classes. Binary tasks hold the probability of 1, multiclass ones the
-    most probable class. Node and bond tasks hold lists in the atom or bond order of the row's own text.
-    A line holds the tasks of its own dataset. Rows of ``part`` that could not be used are there too: without
-    predictions, with the reason as their ``status``.
+    most probable class. Node and bond tasks hold lists in the atom or bond order of the row's own text. Tasks of
+    node pairs hold lists beside one column ``pairs``: the predicted pairs as ``[[i, j], ...]``, i < j in the
+    text's own atom numbers from 0, sorted. Where the text is a molblock the table shows a SMILES of it, and lists
+    and pairs keep the order of the molblock. A line holds the tasks of its own dataset. Rows of ``part`` that could
+    not be used are there too: without predictions, with the reason as their ``status``.
     """
 
     def __init__(self, mix: Mix, part: str) -> None:
@@ -106,28 +127,23 @@ class PredictionTable:
             if not len(graphs):
                 continue
             rows = row[graphs]
-            columns: dict[str, Any] = {"row": rows, self._smiles_column(): dataset.store.texts(rows)}
+            texts = [readable(text) for text in dataset.store.texts(rows)]
+            columns: dict[str, Any] = {"row": rows, self._smiles_column(): texts}
+            levels = {head.level for head in dataset.heads}
+            places = {level: _places(level, dataset.store, batch, graphs, rows) for level in levels}
+            if "nodepair" in places:
+                columns["pairs"] = places["nodepair"].pairs
             for head in dataset.heads:
-                columns.update(self._columns(head, dataset, batch, predictions[head.name], graphs, rows))
+                columns.update(self._columns(head, predictions[head.name], places[head.level]))
             self._frames[number].append(pd.DataFrame(columns))
 
-    def _columns(
-        self,
-        head: HeadSpec,
-        dataset: MixDataset,
-        batch: GraphBatch,
-        values: Tensor,
-        graphs: np.ndarray,
-        rows: np.ndarray,
-    ) -> dict[str, Any]:
+    def _columns(self, head: HeadSpec, values: Tensor, places: _Places) -> dict[str, Any]:
         numbers = in_label_units(head, self.mix.transforms[head.name].inverse(values), values)
         columns: dict[str, Any] = {}
         for index, name in enumerate(self._names[head.name]):
             for suffix, column in numbers(index):
-                if head.level == "graph":
-                    columns[name + suffix] = column[graphs]
-                else:
-                    columns[name + suffix] = _lists(column, head.level, dataset, batch, graphs, rows)
+                picked = column[places.entity]
+                columns[name + suffix] = picked if head.level == "graph" else _cut(picked, places.ptr)
         return columns
 
     def _smiles_column(self) -> str:
@@ -156,8 +172,8 @@ class PredictionTable:
 
 
 def task_columns(heads: Sequence[HeadSpec]) -> dict[str, list[str]]:
-    """Column names of every head's tasks: ``task``, or ``dataset/task`` where datasets share a name."""
-    datasets: dict[str, set[str]] = {}
+    """Column names of every head's tasks: ``task``, or ``dataset/task`` where the name means something else too."""
+    datasets: dict[str, set[str]] = {name: {""} for name in _OWN_COLUMNS}
     for head in heads:
         for task in head.tasks:
             datasets.setdefault(task.name, set()).add(task.dataset)
@@ -191,20 +207,70 @@ def in_label_units(head: HeadSpec, restored: Tensor, raw: Tensor) -> Any:
     return columns
 
 
-def _lists(
-    column: np.ndarray, level: str, dataset: MixDataset, batch: GraphBatch, graphs: np.ndarray, rows: np.ndarray
-) -> list[list[Any]]:
-    """Cut a column of entities into one list per graph, in the order of the row's own text."""
-    ptr = batch.ptr.cpu().numpy()
+@dataclass(frozen=True)
+class _Places:
+    """Where the batch holds the entities of some rows, in the users' own order.
+
+    ``entity`` int64 ``[E]``: rows of the predictions, those of one row of the table after the other.
+    ``ptr`` int64 ``[rows + 1]``: which are a row's. ``pairs``: the atom numbers of its pairs.
+    """
+
+    entity: np.ndarray
+    ptr: np.ndarray
+    pairs: list[list[Any]] | None = None
+
+
+def _places(level: str, store: GraphStore, batch: GraphBatch, graphs: np.ndarray, rows: np.ndarray) -> _Places:
+    if level == "graph":
+        return _Places(graphs, np.arange(len(graphs) + 1))
+    order_ptr, order = _orders(store, "edge" if level == "edge" else "node", rows)
+    first_node = batch.ptr.cpu().numpy()
+    if level == "nodepair":
+        return _pair_places(batch, graphs, first_node[graphs], order_ptr, order)
+    first = first_node
     if level == "edge":
         # Bonds lie graph after graph, as nodes do; a bond belongs to the graph of its first edge's source.
         owner = batch.batch[batch.edge_index[0, batch.bond_edges[0]]].cpu().numpy()
-        ptr = np.searchsorted(owner, np.arange(len(ptr)))
-    order_of = dataset.store.atom_order if level == "node" else dataset.store.bond_order
-    lists = []
-    for graph, row in zip(graphs, rows, strict=True):
-        values = column[ptr[graph] : ptr[graph + 1]]
-        restored = np.empty_like(values)
-        restored[np.asarray(order_of(int(row)))] = values
-        lists.append(restored.tolist())
-    return lists
+        first = np.searchsorted(owner, np.arange(len(first_node)))
+    count = np.diff(order_ptr)
+    entity = np.empty_like(order)
+    entity[np.repeat(order_ptr[:-1], count) + order] = slices(first[graphs], count)
+    return _Places(entity, order_ptr)
+
+
+def _pair_places(
+    batch: GraphBatch, graphs: np.ndarray, first_node: np.ndarray, order_ptr: np.ndarray, order: np.ndarray
+) -> _Places:
+    assert batch.pair_index is not None
+    owner = batch.batch[batch.pair_index[0]].cpu().numpy()
+    number = np.full(batch.num_graphs, -1)
+    number[graphs] = np.arange(len(graphs))
+    mine = np.flatnonzero(number[owner] >= 0)
+    graph = number[owner[mine]]
+    nodes = batch.pair_index.cpu().numpy()[:, mine]
+    ends = np.sort(order[nodes - first_node[graph] + order_ptr[graph]], axis=0)
+    # Heads that share a pair name it once each.
+    size = int(np.diff(order_ptr).max(initial=1))
+    _, picked = np.unique((graph * size + ends[0]) * size + ends[1], return_index=True)
+    ptr = np.searchsorted(graph[picked], np.arange(len(graphs) + 1))
+    return _Places(mine[picked], ptr, _cut(ends[:, picked].T, ptr))
+
+
+def _orders(store: GraphStore, level: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets int64 ``[rows + 1]`` and the user's index of every canonical atom or bond of the rows."""
+    ordered = np.unique(rows)
+    starts, counts, orders, total = [], [], [], 0
+    for run in np.split(ordered, np.flatnonzero(np.diff(ordered) > _GAP) + 1):
+        ptr, order = store.orders(level, int(run[0]), int(run[-1]) + 1)
+        starts.append(total + ptr[run - run[0]])
+        counts.append(np.diff(ptr)[run - run[0]])
+        orders.append(order)
+        total += len(order)
+    at = np.searchsorted(ordered, rows)
+    count = np.concatenate(counts)[at]
+    return np.concatenate([[0], np.cumsum(count)]), np.concatenate(orders)[slices(np.concatenate(starts)[at], count)]
+
+
+def _cut(values: np.ndarray, ptr: np.ndarray) -> list[list[Any]]:
+    flat = values.tolist()
+    return [flat[start:stop] for start, stop in itertools.pairwise(ptr.tolist())]

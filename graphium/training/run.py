@@ -21,8 +21,10 @@ from rich.console import Console
 
 import graphium
 from graphium.chem.featurizer import Featurizer
+from graphium.data.build import MixOptions, build_mix, check_data
 from graphium.data.columns import disk_errors
-from graphium.data.mix import Mix, MixOptions, build_mix, check_data
+from graphium.data.mix import Mix
+from graphium.data.split_files import write_split
 from graphium.errors import GraphiumError, suggest
 from graphium.models.saved import plain, save_model
 from graphium.nn.network import Network, build_network, check_network
@@ -33,6 +35,7 @@ from graphium.training.datamodule import DataModule
 from graphium.training.display import TrainingBar, quiet_lightning, result_table
 from graphium.training.environment import describe_environment
 from graphium.training.evaluation import Evaluator
+from graphium.training.losses import check_bounds
 from graphium.training.module import Module
 from graphium.training.optim import check_optim
 from graphium.training.options import TrainerOptions
@@ -56,6 +59,8 @@ _TOP = (
 )
 _EVALUATED = ("val", "test", "test_seen")
 _RUN_DIR = "GRAPHIUM_RUN_DIR"
+# A split of more rows is written as Parquet.
+_CSV_ROWS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,7 @@ def run(config: Mapping[str, Any]) -> RunResult:
         progress=options.progress and _is_first_process(),
     )
     _check_monitor(options.monitor, mix)
+    check_bounds(mix.heads, {n for d in mix.datasets for n, block in d.blocks.items() if block.bound is not None})
     seed_everything(settings.seed)
     network = build_network(mix.spec, mix.heads, **_section(config, "model"))
     if checkpoint is not None:
@@ -171,25 +177,22 @@ def _train(
         network, mix.heads, optimizer=settings.optimizer, schedule=settings.schedule, weighting=options.weighting
     )
     module.log_every = options.log_every
-    data = DataModule(mix, batch_size=settings.data.batch_size, seed=settings.seed)
+    data = DataModule(mix, sampling=settings.data, seed=settings.seed)
     if options.compile:
         network.compile(dynamic=True)
 
     summary = mix.summary()
     device = trainer.strategy.root_device
-    steps = -(
-        -len(mix.loader("train", batch_size=settings.data.batch_size, world_size=trainer.world_size))
-        // options.accumulate
-    )
+    loader = mix.loader("train", sampling=settings.data, shuffle=True, world_size=trainer.world_size)
+    steps = -(-len(loader) // options.accumulate)
     facts = {
         "parameters": f"{network.num_parameters():,}",
         "device": f"{device.type} x {trainer.world_size}, precision {options.precision}, "
         f"{torch.get_num_threads()} CPU threads",
-        "steps": f"{steps:,} per epoch of {settings.data.batch_size * trainer.world_size * options.accumulate:,} rows, "
+        "steps": f"{steps:,} per epoch of {_rows_in_step(settings, trainer.world_size)}, "
         f"{_steps_in_all(options, steps):,} in all",
-        "kept weights": (
-            f"the best by {options.monitor} ({options.direction})" if len(mix.index("val")) else "the last"
-        )
+        **({"drawn": "; ".join(draws)} if (draws := mix.draws(settings.data)) else {}),
+        "kept weights": (f"the best by {options.monitor} ({options.direction})" if mix.count("val") else "the last")
         + (f", averaged with decay {options.averaging}" if options.averaging else ""),
         "run folder": run_dir,
     }
@@ -199,7 +202,7 @@ def _train(
         (run_dir / "config.yaml").write_text(
             yaml.safe_dump(plain(settings.config), sort_keys=False, allow_unicode=True)
         )
-        mix.write_failures(run_dir / "failures.csv")
+        _write_data(run_dir, mix)
         _write_json(run_dir / "environment.json", describe_environment(summary, seed=settings.seed, device=device))
 
     ckpt_path = settings.config.get("ckpt_path")
@@ -262,6 +265,21 @@ def _check_monitor(monitor: str, mix: Mix) -> None:
         raise GraphiumError(f"trainer.monitor {monitor!r} is not measured in this run; {suggest(monitor, choices)}")
 
 
+def _rows_in_step(settings: Settings, world_size: int) -> str:
+    several = world_size * settings.options.accumulate
+    bound = f" and {settings.data.max_nodes * several:,} atoms" if settings.data.max_nodes is not None else ""
+    return f"{'at most ' * bool(bound)}{settings.data.batch_size * several:,} rows{bound}"
+
+
+def _write_data(run_dir: Path, mix: Mix) -> None:
+    """What the run was trained and tested on: unusable rows, leaks, and the part of every row."""
+    mix.write_failures(run_dir / "failures.csv")
+    _write_json(run_dir / "leaks.json", mix.leaks)
+    for dataset in mix.datasets:
+        ending = "csv" if dataset.store.num_rows <= _CSV_ROWS else "parquet"
+        write_split(run_dir / "splits" / f"{dataset.name}.{ending}", dataset.parts)
+
+
 def _steps_in_all(options: TrainerOptions, per_epoch: int) -> int:
     limits = [per_epoch * options.max_epochs if options.max_epochs >= 0 else None, options.max_steps]
     return min(limit for limit in limits if limit is not None)
@@ -301,7 +319,7 @@ def _finish(
     table = PredictionTable(mix, "test")
     metrics: dict[str, Any] = {}
     for part in _EVALUATED:
-        if not len(mix.index(part)):
+        if not mix.count(part):
             continue
         metrics[part] = evaluate(
             network,

@@ -22,9 +22,9 @@ def graphs() -> Adjacency:
 def dense(graphs: Adjacency) -> np.ndarray:
     """One matrix over the atoms of all molecules."""
     total = np.zeros((graphs.total_atoms, graphs.total_atoms))
-    for _, atoms, matrices in graphs.stacks:
-        for atom, matrix in zip(atoms, matrices, strict=True):
-            total[np.ix_(atom, atom)] = matrix
+    for _, atoms, matrices, which in graphs.stacks:
+        for atom, place in zip(atoms, which, strict=True):
+            total[np.ix_(atom, atom)] = matrices[place]
     return total
 
 
@@ -45,6 +45,13 @@ def test_every_component_is_in_one_stack(graphs: Adjacency) -> None:
     assert sorted(found.tolist()) == list(range(graphs.total_components))
     for stack in graphs.stacks:
         assert (graphs.component_size[stack.component] == stack.matrix.shape[1]).all()
+
+
+def test_equal_skeletons_share_a_matrix() -> None:
+    found = Featurizer(encodings=[]).molecules(["CCO", "C", "NCC", "C=CC", "C1CC1", "O", "CC(C)C", "C1OC1"])
+    graphs = Adjacency(found.num_atoms, found.num_components, found.component_size, found.num_bonds, found.bond_index)
+    assert [(len(stack.matrix), len(stack.which)) for stack in graphs.stacks] == [(1, 2), (2, 5), (1, 1)]
+    assert [len(np.unique(stack.matrix, axis=0)) for stack in graphs.stacks] == [1, 2, 1]
 
 
 @pytest.mark.parametrize("entries", [1, 30, 1000])

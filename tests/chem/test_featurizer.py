@@ -17,7 +17,7 @@ from rdkit import Chem
 
 import graphium.chem.featurizer
 from graphium.chem.featurizer import Featurizer, MoleculeArrays
-from graphium.chem.parse import identity
+from graphium.chem.identity import identity
 from graphium.errors import GraphiumError
 from graphium.registry import check_arguments, lookup, names
 from graphium.types import FeatureSpec

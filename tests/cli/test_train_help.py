@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from graphium.cli.train_help import _about
+import pytest
+
+from graphium.cli.train_help import _about, print_help
 from graphium.config import options
 
 
@@ -13,14 +15,18 @@ def test_every_experiment_and_data_option_says_what_it_is() -> None:
 
 
 def test_what_a_file_says_of_itself(tmp_path: Path) -> None:
-    (tmp_path / "dataset").mkdir()
-    (tmp_path / "data").mkdir()
-    (tmp_path / "dataset" / "a.yaml").write_text("about: Three molecules\npath: a.csv\n")
-    commented, plain = tmp_path / "data" / "commented.yaml", tmp_path / "data" / "plain.yaml"
-    commented.write_text("# @package _global_\n# A mix.\n# More.\ndefaults: []\n")
-    plain.write_text("defaults:\n  - _self_\n  - /dataset@datasets.a: a\n")
-    assert _about(commented) == "A mix."
-    plain.write_text("about: What it is\n# A remark on one key.\nsplit: random\n")
-    assert _about(plain) == "What it is"
-    plain.write_text("defaults:\n  - _self_\n  - /dataset@datasets.a: a\n")
-    assert _about(plain) == "Three molecules"
+    file = tmp_path / "mine.yaml"
+    file.write_text("# @package _global_\n# A mix.\n# More.\ndefaults: []\n")
+    assert _about(file) == "A mix."
+    file.write_text("about: What it is\n# A remark on one key.\nsplit: random\n")
+    assert _about(file) == "What it is"
+    file.write_text("defaults: []\n")
+    assert _about(file) == ""
+
+
+def test_the_page_lists_mixes_and_says_where_the_data_sets_are(capsys: pytest.CaptureFixture[str]) -> None:
+    print_help()
+    page = capsys.readouterr().out
+    assert "data=largemix" in page
+    assert "data=NAME" in page
+    assert "data=caco2_wang" not in page

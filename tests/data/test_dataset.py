@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from graphium.config import compose
+from graphium.data.build import check_data
 from graphium.data.dataset import Dataset, TaskGroup
-from graphium.data.mix import check_data
 from graphium.errors import GraphiumError
 
 

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from rdkit import Chem
 
-from graphium.data.infer import class_names, count_entities, distinct_cells, find_smiles, infer_level, scan
+from graphium.data.facts import scan
+from graphium.data.infer import class_names, distinct_cells, find_smiles, infer_level
 from graphium.data.readers import Table
 from graphium.errors import GraphiumError
 
@@ -68,6 +69,16 @@ def test_no_smiles_and_two_smiles(csv: Callable[..., Table]) -> None:
         find_smiles(csv(smiles=[]))
 
 
+def test_structures_of_an_sdf(tmp_path: Path, table: Callable[..., Table]) -> None:
+    blocks = [Chem.MolToMolBlock(Chem.MolFromSmiles(text)) for text in SMILES]
+    (tmp_path / "t.sdf").write_text("".join(f"{block}> <smiles>\nCC\n\n$$$$\n" for block in blocks))
+    assert find_smiles(Table(tmp_path / "t.sdf")) == (
+        "structure",
+        "structures: the records of t.sdf, column 'structure'",
+    )
+    assert find_smiles(table(block=blocks, y=range(5)))[0] == "block"
+
+
 @pytest.mark.parametrize(
     ("file", "column"),
     [
@@ -82,62 +93,6 @@ def test_no_smiles_and_two_smiles(csv: Callable[..., Table]) -> None:
 )
 def test_smiles_columns_of_real_tables(shared_data: Path, file: str, column: str) -> None:
     assert find_smiles(Table(shared_data / file))[0] == column
-
-
-# Facts
-
-
-def test_facts_of_every_form(csv: Callable[..., Table]) -> None:
-    table = csv(
-        smiles=SMILES,
-        number=[0.5, 1, 2, None, 4],
-        binary=[0, 1, 1, None, 0],
-        flag=[True, False, None, True, True],
-        text=["a", "b", "c", "d", "e"],
-        almost=["1", "2", ">3", "4", "5"],
-        empty=[None] * 5,
-        unique=[7, 3, 5, 9, 100],
-        running=[3, 4, 5, 6, 7],
-        infinite=[1, 2, np.inf, 3, 4],
-    )
-    facts = scan(table, table.columns[1:], "smiles")
-    forms = {name: one.form for name, one in facts.items()}
-    assert forms == {
-        **dict.fromkeys(("number", "binary", "unique", "running", "infinite"), "number"),
-        **dict.fromkeys(("text", "almost"), "text"),
-        "flag": "boolean",
-        "empty": "empty",
-    }
-    assert {name for name, one in facts.items() if one.kind == "binary" and one.form != "empty"} >= {"binary", "flag"}
-    assert facts["number"].kind == "regression"
-    assert facts["number"].present == 4
-    assert facts["almost"].odd == (2, ">3")
-    assert (facts["almost"].num_odd, facts["almost"].present) == (1, 5)
-    assert facts["infinite"].infinite == 2
-    assert {name for name, one in facts.items() if one.is_unique()} == {"unique", "running"}
-    assert {name for name, one in facts.items() if one.is_running()} == {"running"}
-
-
-def test_facts_do_not_depend_on_the_chunk(csv: Callable[..., Table], monkeypatch: pytest.MonkeyPatch) -> None:
-    table = csv(
-        smiles=SMILES * 4,
-        late=["1"] * 17 + ["x", "2", "3"],
-        turns=[0] * 19 + [2],
-        flag=[1, 0] * 5 + [True, False] * 5,
-        repeat=[*range(19), 0],
-        running=range(20),
-    )
-    columns = table.columns[1:]
-    monkeypatch.setattr("graphium.data.infer._CHUNK", 3)
-    small = scan(table, columns, "smiles")
-    monkeypatch.setattr("graphium.data.infer._CHUNK", 100)
-    large = scan(table, columns, "smiles")
-    for name in ("late", "turns", "repeat", "running"):
-        for field in ("form", "kind", "present", "odd", "num_odd", "not_binary"):
-            assert getattr(small[name], field) == getattr(large[name], field), (name, field)
-        assert small[name].is_unique() == large[name].is_unique() == (name == "running")
-    assert small["late"].odd == (17, "x")
-    assert small["turns"].not_binary == (19, 2.0)
 
 
 # Levels
@@ -182,12 +137,36 @@ def test_missing_lists_and_failed_rows_decide_nothing(table: Callable[..., Table
     assert infer_level(scan(made, ["q"], "smiles", levels=["q"])["q"], "mine") == "node"
 
 
-def test_entities_are_counted_as_rdkit_reads_them() -> None:
-    texts = [*SMILES, "[H]C([H])([H])[H]", "[2H]C", "[H][H]", "C[C@H](N)C(=O)O |o1:1|", "C->[Pt]", "[CH3:1][OH:2]"]
-    counts = count_entities(pd.Series([*texts, None, "??"]))
-    mols = [Chem.MolFromSmiles(text) for text in texts]
-    assert counts["node"].tolist() == [*(mol.GetNumAtoms() for mol in mols), -1, -1]
-    assert counts["edge"].tolist() == [*(mol.GetNumBonds() for mol in mols), -1, -1]
+def test_lists_that_count_the_written_hydrogens(table: Callable[..., Table]) -> None:
+    texts = ["[H]C([H])([H])O", "CC", "[H][H]", "[2H]C"]
+    written = [5, 2, 2, 2]
+    made = table(smiles=texts, q=[[0.5] * size for size in written], b=[[0.5] * (size - 1) for size in written])
+    facts = scan(made, ["q", "b"], "smiles", levels=["q", "b"])
+    assert [infer_level(facts[name], "mine") for name in ("q", "b")] == ["node", "edge"]
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_matrices_are_labels_of_pairs(tmp_path: Path, as_text: bool) -> None:
+    sizes = [Chem.MolFromSmiles(text).GetNumAtoms() for text in SMILES]
+    cells: list[Any] = [[[0.5] * size] * size for size in sizes]
+    cells[2] = None
+    frame = pd.DataFrame({"smiles": SMILES, "d": cells})
+    path = tmp_path / ("t.csv" if as_text else "t.parquet")
+    frame.to_csv(path, index=False) if as_text else frame.to_parquet(path)
+    facts = scan(Table(path), ["d"], "smiles", levels=["d"])["d"]
+    assert (facts.form, facts.present, facts.kind) == ("matrix", 4, "regression")
+    assert infer_level(facts, "mine") == "nodepair"
+    frame["d"] = [cells[1], *cells[1:]]
+    frame.to_csv(path, index=False) if as_text else frame.to_parquet(path)
+    facts = scan(Table(path), ["d"], "smiles", levels=["d"])["d"]
+    with pytest.raises(
+        GraphiumError, match=r"not one row and one column per atom.*row 0, 'CCO': 3 atoms, 2 bonds, 6 rows"
+    ):
+        infer_level(facts, "mine")
+    frame["d"] = [[[1.0], [2.0, 3.0]], *cells[1:]]
+    frame.to_csv(path, index=False) if as_text else frame.to_parquet(path)
+    facts = scan(Table(path), ["d"], "smiles", levels=["d"])["d"]
+    assert (facts.form, facts.num_odd) == ("text", 1)
 
 
 @pytest.mark.parametrize(

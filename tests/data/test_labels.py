@@ -14,7 +14,7 @@ from graphium.chem.featurizer import Featurizer
 from graphium.data import labels, prepare
 from graphium.data.labels import LabelBlock, prepare_labels
 from graphium.data.prepare import prepare_store
-from graphium.data.readers import Table, read_cells
+from graphium.data.readers import Table
 from graphium.data.store import GraphStore, check
 from graphium.errors import GraphiumError
 from graphium.types import HeadSpec, Task, group_tasks
@@ -47,7 +47,7 @@ def head(*names: str, level: str = "graph", kind: str = "regression", classes: t
 
 
 def read(store: GraphStore, source: Table, spec: HeadSpec) -> LabelBlock:
-    return prepare_labels(store, source, spec, read_cells, progress=False)
+    return prepare_labels(store, source, spec, progress=False)
 
 
 def triples(block: LabelBlock, row: int) -> list[tuple[int, int, float]]:
@@ -187,39 +187,154 @@ def test_a_column_without_labels_is_refused(prepared: Prepared) -> None:
     assert not list(store.folder.glob("labels/*"))
 
 
-def test_pair_labels_are_refused(prepared: Prepared) -> None:
-    store, source = prepared(a=np.arange(20.0))
-    with pytest.raises(GraphiumError, match="nodepair"):
-        read(store, source, head("a", level="nodepair"))
+def test_in_a_part_of_a_table_a_column_may_have_no_labels(prepared: Prepared, tmp_path: Path) -> None:
+    late = np.full(20, np.nan)
+    late[19] = 1.0
+    store, source = prepared(a=np.arange(20.0), b=late)
+    some = Table(tmp_path / "table0.parquet", limit=10)
+    assert some.limited
+    store = prepare_store(some, "smiles", Featurizer(), tmp_path / "stores", name="small", progress=False)
+    block = read(store, some, head("a", "b"))
+    assert [triples(block, row) for row in (0, 5, 9)] == [[(0, 0, 0.0)], [], [(0, 0, 9.0)]]
+    nothing = read(store, some, head("b"))
+    assert nothing.num_labels == 0
+    assert triples(nothing, 3) == []
 
 
-def test_labels_are_read_once_and_other_heads_beside_them(prepared: Prepared) -> None:
+def test_bounds_are_kept_and_make_a_sparse_block(prepared: Prepared) -> None:
+    cells = [[">", "<", ""][k % 3] + str(k) for k in range(20)]
+    store, source = prepared(a=cells, b=np.arange(20.0), sign=[["<=", None][k % 2] for k in range(20)])
+    tasks = [Task("a", "small", "graph", "regression"), Task("b", "small", "graph", "regression", qualifier="sign")]
+    block = read(store, source, group_tasks(tasks)[0])
+    assert not block.is_dense
+    assert block.bound is not None and block.bound.dtype == np.int8
+    found = block.of_rows(np.array([4, 3]))
+    assert found.owner.tolist() == [0, 0, 1, 1]
+    assert found.value.tolist() == [4, 4, 3, 3]
+    assert found.bound is not None and found.bound.tolist() == [-1, -1, 1, 0]
+    # Another qualifier column is another block.
+    assert read(store, source, head("a", "b")).bound.tolist() != block.bound.tolist()  # type: ignore[union-attr]
+    assert check(store.folder) == []
+
+
+def test_labels_take_few_bytes(prepared: Prepared, texts: list[str]) -> None:
+    random = np.random.default_rng(2)
+    sizes = user_sizes(texts, "node")
+    holes = [[None if random.random() < 0.5 else float(random.normal()) for _ in range(n)] for n in sizes]
+    pairs = [[[float(i + j) for j in range(n)] for i in range(n)] for n in sizes]
+    many = {f"t{k}": np.where(random.random(20) < 0.3, random.integers(0, 2, 20), np.nan) for k in range(300)}
+    store, source = prepared(q=holes, r=holes, pair=pairs, dense=random.normal(size=20), **many)
+
+    def sizes_of(block: LabelBlock) -> dict[str, int]:
+        columns = ("value", "task", "entity", "pair")
+        return {name: getattr(block, name).nbytes for name in columns if getattr(block, name) is not None}
+
+    node = read(store, source, head("q", "r", level="node"))
+    assert sizes_of(node) == {"value": 4 * node.num_labels, "task": node.num_labels, "entity": node.num_labels}
+    graph = read(store, source, head(*many, kind="binary"))
+    assert sizes_of(graph) == {"value": graph.num_labels, "task": 2 * graph.num_labels}
+    dense = read(store, source, head("dense"))
+    assert sizes_of(dense) == {"value": 4 * dense.num_labels}
+    pair = read(store, source, head("pair", level="nodepair"))
+    assert pair.is_dense and pair.pair_ptr is pair.ptr
+    assert sizes_of(pair) == {"value": 4 * pair.num_labels, "pair": 2 * pair.num_labels}
+    for block in (node, graph, dense, pair):
+        assert block.ptr.nbytes == 8 * 21
+    assert check(store.folder) == []
+
+
+def test_more_than_256_pairs_of_a_row(prepared: Prepared) -> None:
+    chain = "C" * 40
+    matrix = [[float(i * 40 + j) if i < j and (i + j) % 3 else None for j in range(40)] for i in range(40)]
+    store, source = prepared(smiles=[chain], p=[matrix], q=[[[None] * 40] * 39 + [[1.0] + [None] * 39]])
+    block = read(store, source, head("p", "q", level="nodepair"))
+    assert block.entity is not None and block.entity.dtype == np.int16
+    assert block.pair is not None and block.pair_ptr is not None and block.pair.dtype == np.uint8
+    order = store.atom_order(0)
+    found = block.of_rows(np.array([0]))
+    ends = np.sort(order[block.pair[found.entity].astype(int)], axis=1)
+    for (i, j), number, value in zip(ends.tolist(), found.task, found.value, strict=True):
+        assert value == (matrix[i][j] if number == 0 else 1.0)
+    assert block.num_labels == sum(v is not None for row in matrix for v in row) + 1
+
+
+@pytest.mark.parametrize(
+    ("level", "columns"),
+    [
+        ("node", {"p": [1.0, None]}),
+        ("node", {"p": [1.0], "p@atom": [1]}),
+        ("edge", {"p": [1.0], "p@bond": [0]}),
+        ("edge", {"p": [1.0], "p@first": [1], "p@second": [0]}),
+        ("nodepair", {"p": [1.0], "p@first": [1], "p@second": [0]}),
+        ("nodepair", {"p": [[0.0, 1.0], [1.0, 0.0]]}),
+    ],
+)
+def test_chunks_without_labels(prepared: Prepared, level: str, columns: dict[str, Any]) -> None:
+    store, source = prepared(smiles=["CO"] * 20, **{name: [None] * 19 + [cell] for name, cell in columns.items()})
+    block = read(store, source, head("p", level=level))
+    assert block.num_labels == 1
+    assert [len(triples(block, row)) for row in (0, 18, 19)] == [0, 0, 1]
+    assert (block.pair is not None) == (level == "nodepair")
+
+
+def test_labels_are_read_once_and_other_heads_beside_them(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
     store, source = prepared(a=np.arange(20.0), b=np.arange(20.0) % 2)
     first = read(store, source, head("a", "b"))
-
-    def refuse(*args: Any) -> None:
-        raise AssertionError("read again")
-
-    again = prepare_labels(store, source, head("a", "b"), refuse, progress=False)  # type: ignore[arg-type]
+    with monkeypatch.context() as patch:
+        patch.setattr(labels, "read_labels", None)
+        again = prepare_labels(store, source, head("a", "b"), h_labels="drop", progress=False)
     assert np.array_equal(again.value, first.value)
     read(store, source, head("b", kind="binary"))
     assert len(list(store.folder.glob("labels/*"))) == 2
     assert check(store.folder) == []
 
 
-def test_an_interrupted_reading_goes_on_where_it_stopped(prepared: Prepared) -> None:
+def test_an_interrupted_reading_goes_on_where_it_stopped(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
     store, source = prepared(a=np.arange(20.0))
     seen: list[int] = []
+    original = labels.read_labels
 
     def stop_at_third(frame: Any, *rest: Any) -> Any:
         seen.append(frame.index[0])
         if len(seen) == 3:
             raise RuntimeError("stopped here")
-        return read_cells(frame, *rest)
+        return original(frame, *rest)
 
+    monkeypatch.setattr(labels, "read_labels", stop_at_third)
     with pytest.raises(RuntimeError, match="stopped here"):
-        prepare_labels(store, source, head("a"), stop_at_third, progress=False)
-    block = prepare_labels(store, source, head("a"), stop_at_third, progress=False)
+        read(store, source, head("a"))
+    block = read(store, source, head("a"))
     assert seen == [0, 6, 12, 12, 18]
     assert block.num_labels == 18
     assert not list(store.folder.parent.glob("*.part"))
+
+
+def test_real_charges_stand_on_their_atoms(shared_data: Path, tmp_path: Path) -> None:
+    path = shared_data / "qm9_node_edge" / "qm9_node_edge.parquet"
+    source = Table(path, limit=400)
+    featurizer = Featurizer(encodings=[])
+    store = prepare_store(source, "smiles", featurizer, tmp_path / "stores", name="qm9", progress=False)
+    charges = read(store, source, head("mulliken_q", "mulliken_q_united", level="node"))
+    lengths = read(store, source, head("bond_length", level="edge"))
+    assert charges.is_dense and lengths.is_dense
+    element = np.asarray(store.feature("atom_codes"))[:, 0]
+    found = {"O": [], "N": [], "C=O": [], "C-O": []}  # type: ignore[var-annotated]
+    for row in range(400):
+        molecule = Chem.MolFromSmiles(store.text(row))
+        order, bonds = store.atom_order(row), store.bond_order(row)
+        own = element[store.atom_ptr[store.row_molecule[row]] :][: len(order)]
+        # Whatever the codes mean: atoms of one element have one code, in canonical order.
+        elements = [molecule.GetAtomWithIdx(int(user)).GetSymbol() for user in order]
+        assert len(set(zip(own.tolist(), elements, strict=True))) == len(set(elements))
+        for entity, task, value in triples(charges, row):
+            if task == 0 and elements[entity] in found:
+                found[elements[entity]].append(value)
+        for entity, _, value in triples(lengths, row):
+            bond = molecule.GetBondWithIdx(int(bonds[entity]))
+            ends = {bond.GetBeginAtom().GetSymbol(), bond.GetEndAtom().GetSymbol()}
+            if ends == {"C", "O"} and not bond.GetIsAromatic():
+                found["C=O" if bond.GetBondTypeAsDouble() == 2 else "C-O"].append(value)
+    assert min(map(len, found.values())) > 50
+    assert max(found["O"]) < 0
+    assert np.mean(found["N"]) < -0.2
+    assert np.mean(found["C=O"]) < 1.25 < 1.35 < np.mean(found["C-O"])

@@ -1,139 +1,95 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from graphium.chem.featurizer import Featurizer
-from graphium.data import mix as mix_module
+from graphium.data.build import build_mix
 from graphium.data.dataset import Dataset
-from graphium.data.mix import MixOptions, build_mix, check_data
+from graphium.data.mix import Mix
+from graphium.data.sampling import Sampling
 from graphium.errors import GraphiumError
-
-PARTS = ["train", "val", "test", "train", "test", "train", "val", "test"]
-SMILES = ["CCO", "CCN", "CCC", "not_a_smiles", "C1CC", "OCC", "CCCl", "CCBr"]
+from graphium.types import PARTS
 
 
 @pytest.fixture
-def csv(tmp_path: Path) -> str:
-    path = tmp_path / "mine.csv"
-    pd.DataFrame({"smiles": SMILES, "y": [0.5 * i for i in range(8)], "part": PARTS}).to_csv(path, index=False)
-    return str(path)
+def mix(tmp_path: Path) -> Callable[..., Mix]:
+    """Two datasets of 40 and 20 rows, a failed one among them; 8 of 10 rows are for training."""
+
+    def build(*weights: float) -> Mix:
+        datasets = []
+        for name, count, weight in zip(("long", "short"), (40, 20), weights or (1.0, 1.0), strict=True):
+            smiles = ["C" * (1 + 7 * i % 30) for i in range(count)]
+            smiles[4] = "broken"
+            parts = [("train", "val", "test")[max(0, i % 10 - 7)] for i in range(count)]
+            table = pd.DataFrame({"smiles": smiles, "y": np.arange(count) / 8, "part": parts})
+            table.to_csv(tmp_path / f"{name}.csv", index=False)
+            split = {"name": "column", "column": "part"}
+            path = str(tmp_path / f"{name}.csv")
+            datasets.append(Dataset(name, path, targets=["y"], split=split, weight=weight))
+        return build_mix(datasets, Featurizer(encodings=[]), store_dir=tmp_path / "stores", progress=False)
+
+    return build
 
 
-@pytest.fixture
-def build(tmp_path: Path, featurizer: Featurizer) -> Any:
-    def run(*datasets: Dataset, **options: Any) -> Any:
-        return build_mix(list(datasets), featurizer, store_dir=tmp_path / "stores", **{"progress": False, **options})
-
-    return run
+def rows_of(batches: Any) -> list[tuple[int, int]]:
+    return [pair for b in batches for pair in zip(b.table.tolist(), b.row.tolist(), strict=True)]
 
 
-def by_column(path: str, name: str = "mine") -> Dataset:
-    return Dataset(name, path, targets=["y"], split={"name": "column", "column": "part"})
+def test_rows_are_counted_and_listed(mix: Callable[..., Mix]) -> None:
+    both = mix()
+    for part in ("train", "val", "test", "test_seen"):
+        expected = [
+            (number, row)
+            for number, dataset in enumerate(both.datasets)
+            for row in np.flatnonzero(dataset.parts == PARTS.index(part)).tolist()
+        ]
+        assert both.count(part) == len(both.rows(part)) == len(expected)
+        assert [tuple(pair) for pair in both.index(part).tolist()] == expected
+    assert (both.count("train"), both.count("val")) == (46, 6)
 
 
-def test_failed_rows_are_in_no_part_and_their_part_is_known(csv: str, build: Any, tmp_path: Path) -> None:
-    mix = build(by_column(csv, "first"))
-    mix = build(by_column(csv, "second"))
-    (dataset,) = mix.datasets
-    assert dataset.parts.tolist() == [0, 1, 2, -1, -1, 0, 1, 2]
-    assert [(f.dataset, f.row, f.text) for f in dataset.failed_rows("test")] == [("second", 4, "C1CC")]
-    assert [f.row for f in dataset.failed_rows("train")] == [3]
-    assert dataset.failed_rows("val") == []
-    assert mix.summary()["second"]["failures"] == 2
-
-    mix.write_failures(tmp_path / "failures.csv")
-    written = pd.read_csv(tmp_path / "failures.csv")
-    assert written[["dataset", "row", "text"]].values.tolist() == [["second", 3, "not_a_smiles"], ["second", 4, "C1CC"]]
-    assert written["reason"].notna().all()
+@pytest.mark.parametrize("shuffle", ["full", "block"])
+def test_a_loader_keeps_its_limits_and_its_part(mix: Callable[..., Mix], shuffle: Any) -> None:
+    both = mix()
+    sampling = Sampling(batch_size=8, max_nodes=100, shuffle=shuffle, block_rows=4, window_blocks=2)
+    loader = both.loader("train", sampling=sampling, shuffle=True, seed=1)
+    for epoch in range(2):
+        loader.set_epoch(epoch)
+        batches = list(loader)
+        assert len(batches) == len(loader)
+        assert max(batch.num_nodes for batch in batches) <= 100
+        assert max(batch.num_graphs for batch in batches) <= 8
+        assert sorted(rows_of(batches)) == [tuple(pair) for pair in both.index("train").tolist()]
 
 
-def test_a_drawn_split_has_no_failed_rows(csv: str, build: Any) -> None:
-    (dataset,) = build(Dataset("mine", csv, targets=["y"])).datasets
-    assert [dataset.failed_rows(part) for part in ("train", "val", "test")] == [[], [], []]
+def test_evaluation_is_in_the_order_of_the_rows(mix: Callable[..., Mix]) -> None:
+    both = mix()
+    for options in ({"batch_size": 7}, {"sampling": Sampling(batch_size=7, max_nodes=30, epoch_fraction=0.1)}):
+        batches = list(both.loader("val", **options))
+        assert rows_of(batches) == [tuple(pair) for pair in both.index("val").tolist()]
+    assert both.gather(both.index("val")[:0]).num_graphs == 0
 
 
-def test_options_for_datasets_made_in_python(csv: str, build: Any) -> None:
-    mix = build(by_column(csv), options=MixOptions(limit=3))
-    assert mix.summary()["mine"]["rows"] == 3
-    with pytest.raises(GraphiumError, match="row 3 of mine cannot be used"):
-        build(by_column(csv), options=MixOptions(on_bad_molecule="raise"))
+def test_weights_draw_unequally_and_say_so(mix: Callable[..., Mix]) -> None:
+    assert mix().draws(Sampling()) == []
+    both = mix(1.0, 6.0)
+    assert both.draws(Sampling()) == [
+        "long: 26.1 % of an epoch, each row 0.387 times",
+        "short: 73.9 % of an epoch, each row 2.27 times",
+    ]
+    tables = torch.cat([batch.table for batch in both.loader("train", batch_size=16, shuffle=True)])
+    assert torch.bincount(tables).tolist() == both.loader("train", batch_size=4, shuffle=True).order.rows.tolist()
+    # Held-out parts know no weight.
+    assert sum(batch.num_graphs for batch in both.loader("val", batch_size=4)) == both.count("val")
 
 
-def test_two_limits_of_one_table(csv: str, build: Any) -> None:
-    folders = set()
-    for limit, rows in ((3, 3), (6, 6), (3, 3), (8, 8), (100, 8), (None, 8)):
-        (dataset,) = build(by_column(csv), options=MixOptions(limit=limit)).datasets
-        assert dataset.store.num_rows == rows
-        assert dataset.blocks["mine_graph_regression"].ptr.shape == (rows + 1,)
-        folders.add(dataset.store.folder)
-    # A limit that cuts nothing off is none.
-    assert len(folders) == 3
-
-
-def test_what_was_found_is_said_before_a_table_is_prepared(
-    csv: str, build: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def stop(*_: Any, **__: Any) -> None:
-        raise GraphiumError("the disk is full")
-
-    monkeypatch.setattr(mix_module, "prepare_store", stop)
-    dataset = Dataset("mine", csv, targets="*", split={"name": "column", "column": "part"})
-    with pytest.raises(GraphiumError, match="the disk is full"):
-        build(dataset, progress=True)
-    said = capsys.readouterr().err
-    assert "mine: SMILES column: 'smiles'" in said
-    assert "mine: takes y: numbers, regression" in said
-    assert "mine: leaves out part: the split column" in said
-    with pytest.raises(GraphiumError, match="the disk is full"):
-        build(dataset, progress=False)
-    assert capsys.readouterr().err == ""
-
-
-def test_one_line_of_progress_a_dataset(csv: str, build: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    build(by_column(csv), progress=True)
-    lines = [line for line in capsys.readouterr().err.splitlines() if "8/8" in line]
-    assert len(lines) == 1
-    assert lines[0].startswith("prepared mine ")
-    build(by_column(csv), progress=True)
-    assert "prepar" not in capsys.readouterr().err
-
-
-def test_parts_left_empty_are_said(csv: str, build: Any) -> None:
-    mix = build(by_column(csv), options=MixOptions(limit=2))
-    assert mix.summary()["mine"]["messages"] == ["the test part is empty"]
-    with pytest.raises(GraphiumError, match="no row in its training part"):
-        build(
-            Dataset("mine", csv, targets=["y"], split={"name": "column", "column": "part", "names": {"val": "train"}})
-        )
-
-
-def test_rows_in_no_part_are_said(csv: str, build: Any) -> None:
-    mix = build(Dataset("mine", csv, targets=["y"], split={"name": "random", "train": 0.5, "seed": 1}))
-    assert mix.summary()["mine"]["messages"] == ["1 row is in no part and not used"]
-
-
-def test_two_datasets_of_one_name(csv: str, build: Any) -> None:
-    with pytest.raises(GraphiumError, match="two datasets are named 'mine'"):
-        build(by_column(csv), by_column(csv))
-
-
-@pytest.mark.parametrize(
-    ("data", "sentence"),
-    [
-        ({"batch_size": 0}, "data.batch_size is 0; give a whole number of at least 1"),
-        ({"limit": -5}, "data.limit is -5"),
-        ({"n_jobs": 0}, "data.n_jobs is 0"),
-        ({"on_bad_molecule": "drop"}, "'drop'"),
-        ({"batch_sice": 3, "datasets": {}}, "did you mean 'batch_size'.*data.datasets.<name>"),
-        ({"datasets": None}, "give at least one dataset"),
-        ({"datasets": {"a": None}}, "data.datasets.a is None; give the fields"),
-        ({"datasets": {"qm9": {"path": "a.csv", "targets": "*"}, "qm8": {"targets": "*"}}}, "did you mean 'qm9'"),
-    ],
-)
-def test_wrong_sections_end_in_a_sentence(data: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(GraphiumError, match=sentence):
-        check_data({"path": "a.csv", "targets": "*", **data} if "datasets" not in data else data)
+def test_a_molecule_beyond_the_limit_is_told_before_training(mix: Callable[..., Mix]) -> None:
+    with pytest.raises(GraphiumError, match="max_nodes is 5 and the largest molecule has 30 atoms; give at least 90"):
+        mix().loader("train", sampling=Sampling(max_nodes=5), shuffle=True)

@@ -112,3 +112,24 @@ def test_a_batch_without_bonds() -> None:
     )
     padded = pad(lone, **SIZES)
     assert padded.num_bonds == 4 and padded.rowptr.tolist() == [0] * 8 + [7]
+
+
+def test_pairs_bounds_and_coordinates() -> None:
+    heads = group_tasks([Task("p", "a", "nodepair", "regression")])
+    one = torch.ones(1)
+    bound = torch.tensor([-1], dtype=torch.int8)
+    labels = {heads[0].name: Labels(torch.tensor([0]), torch.tensor([0]), one, one, one, bound)}
+    batch = replace(make_batch(), labels=labels, pos=torch.rand(4, 3))
+    padded = pad(batch, **SIZES, num_pairs=4, labels={heads[0].name: 3}, heads=heads)
+    found = padded.labels[heads[0].name]
+    assert found.entity.tolist() == [0, 3, 3] and found.weight.tolist() == [1, 0, 0]
+    assert found.bound is not None and found.bound.tolist() == [-1, 0, 0] and found.bound.dtype == torch.int8
+    assert padded.pos is not None and padded.pos.shape == (8, 3) and not padded.pos[4:].any()
+    with pytest.raises(GraphiumError, match="dummy nodepair"):
+        pad(batch, **SIZES, num_pairs=1, labels={heads[0].name: 3}, heads=heads)
+
+
+def test_no_pairs_are_padded_with_dummies() -> None:
+    batch = replace(make_batch(), pair_index=torch.empty(2, 0, dtype=torch.int64))
+    padded = pad(batch, **SIZES, num_pairs=2)
+    assert padded.pair_index is not None and padded.pair_index.tolist() == [[7, 7], [7, 7]]

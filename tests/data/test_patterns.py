@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from graphium.data.infer import find_smiles, scan
+from graphium.data.facts import scan
+from graphium.data.infer import find_smiles
 from graphium.data.patterns import match, select_columns
 from graphium.data.readers import Table
 from graphium.errors import GraphiumError

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import errno
+import importlib
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -16,7 +19,7 @@ from hypothesis import strategies as st
 
 from graphium.chem.featurizer import Featurizer
 from graphium.data import assemble, chunks, columns, prepare
-from graphium.data.prepare import edge_places, prepare_store
+from graphium.data.prepare import prepare_store
 from graphium.data.readers import Table
 from graphium.data.store import GraphStore, check
 from graphium.errors import GraphiumError
@@ -96,7 +99,7 @@ def test_number_of_processes_does_not_show(source: Table, featurizer: Featurizer
 def test_a_kill_at_any_step_is_mended_by_the_next_run(source: Table, featurizer: Featurizer, tmp_path: Path) -> None:
     steps = count_steps(source, featurizer, tmp_path / "clean")
     clean = contents(tmp_path / "clean")
-    for last in range(1, steps, max(1, steps // 24)):
+    for last in range(1, steps, max(1, steps // 16)):
         root = tmp_path / f"killed{last}"
         left = [last]
 
@@ -141,7 +144,15 @@ class _FullDisk:
 def test_a_full_disk_says_so_and_keeps_what_is_finished(
     source: Table, featurizer: Featurizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(source, featurizer, tmp_path / "clean")
+    def limit_disk(patch: pytest.MonkeyPatch, left: list[int]) -> None:
+        for owner in (columns, chunks, assemble):
+            patch.setattr(owner, "create_file", lambda path: _FullDisk(path.open("wb"), left))
+
+    plenty = [1 << 30]
+    with monkeypatch.context() as patch:
+        limit_disk(patch, plenty)
+        run(source, featurizer, tmp_path / "clean")
+    needed = (1 << 30) - plenty[0]
     clean = contents(tmp_path / "clean")
     parsed: list[int] = []
     molecules = Featurizer.molecules
@@ -151,12 +162,11 @@ def test_a_full_disk_says_so_and_keeps_what_is_finished(
         return molecules(self, texts)
 
     monkeypatch.setattr(Featurizer, "molecules", counted)
-    for room in (0, 3_000, 6_000, 12_000, 16_000):
+    for room in [needed * tenth // 10 for tenth in range(10)]:
         root, left = tmp_path / f"full{room}", [room]
         parsed.clear()
         with monkeypatch.context() as patch:
-            for owner in (columns, chunks):
-                patch.setattr(owner, "create_file", lambda path, left=left: _FullDisk(path.open("wb"), left))
+            limit_disk(patch, left)
             with pytest.raises(GraphiumError, match=r"the disk is full: .*free some space"):
                 run(source, featurizer, root)
         done = len(list(root.rglob("graphs-*/*.chunk")))
@@ -214,10 +224,13 @@ def test_what_is_there_is_not_computed_again(
     assert first.feature("rw_return_probs").shape[1] == 5
 
 
-def test_features_added_later_are_the_same_bytes(source: Table, featurizer: Featurizer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_features_added_later_are_the_same_bytes(
+    source: Table, featurizer: Featurizer, tmp_path: Path, n_jobs: int
+) -> None:
     run(source, featurizer, tmp_path / "at_once")
     run(source, Featurizer(encodings=[RANDOM_WALK]), tmp_path / "later")
-    run(source, featurizer, tmp_path / "later")
+    run(source, featurizer, tmp_path / "later", n_jobs=n_jobs)
     assert contents(tmp_path / "at_once") == contents(tmp_path / "later")
 
 
@@ -291,7 +304,7 @@ def id_chunks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[li
             # Few distinct ids, spread over the whole range of the leading word.
             ids = np.array([[value * 0x2000000000000000, value % 3] for value in piece], np.uint64).reshape(-1, 2)
             paths.append(folder / f"{number}.chunk")
-            chunks.write_chunk(paths[-1], chunks.Chunk({"id": ids, "position": np.arange(len(piece))}, {}))
+            chunks.write_chunk(paths[-1], chunks.Chunk({"id": ids}, {}))
         return paths
 
     yield write
@@ -299,25 +312,139 @@ def id_chunks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[li
 
 @settings(max_examples=25, deadline=None)
 @given(pieces=st.lists(st.lists(st.integers(0, 7), max_size=9), min_size=1, max_size=4), at_once=st.integers(1, 40))
-def test_merging_in_partitions_finds_the_first_of_equal_ids(
+def test_molecules_are_numbered_by_first_appearance(
     id_chunks: Callable[[list[list[int]]], list[Path]], pieces: list[list[int]], at_once: int
 ) -> None:
     flat = [value for piece in pieces for value in piece]
-    found = assemble.merge_ids(id_chunks(pieces), at_once=at_once)
-    assert found.tolist() == [flat.index(value) for value in flat]
+    if not flat:
+        return
+    paths = id_chunks(pieces)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assemble, "_AT_ONCE", 5)
+        found = assemble.number_molecules(paths, paths[0].with_name("numbers"), len(flat), at_once=at_once)
+    assert found.tolist() == [list(dict.fromkeys(flat)).index(value) for value in flat]
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.lists(st.integers(1, 6), min_size=1, max_size=4), st.randoms(use_true_random=False))
-def test_edge_places_are_those_of_a_plain_sort(sizes: list[int], random: Any) -> None:
-    graphs = []
-    for size in sizes:
-        pairs = [(i, j) for i in range(size) for j in range(i + 1, size) if random.random() < 0.6]
-        graphs.append(pairs)
-    flat = np.array([pair for pairs in graphs for pair in pairs], np.int16).reshape(-1, 2)
-    found = edge_places(np.array(sizes), np.array([len(pairs) for pairs in graphs]), flat)
-    expected = []
-    for pairs in graphs:
-        edges = sorted([(j, i) for i, j in pairs] + pairs)
-        expected += [(edges.index((j, i)), edges.index((i, j))) for i, j in pairs]
-    assert found.tolist() == [list(pair) for pair in expected]
+DEADLY = """
+import os, signal
+from graphium.chem.featurizer import Featurizer
+
+class Deadly(Featurizer):
+    def molecules(self, texts):
+        if "C1CC1" in texts:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().molecules(texts)
+
+    def __reduce__(self):
+        return build, (self.config(),)
+
+def build(config):
+    return Deadly(**config)
+"""
+
+
+@pytest.fixture
+def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Featurizer:
+    """A featurizer that ends its process where it reads the text of row 17."""
+    (tmp_path / "deadly_featurizer.py").write_text(DEADLY)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "deadly_featurizer", raising=False)
+    return importlib.import_module("deadly_featurizer").Deadly(encodings=[LAPLACIAN])
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_text_that_ends_its_process_is_a_failure(
+    source: Table, deadly: Featurizer, tmp_path: Path, n_jobs: int
+) -> None:
+    root = tmp_path / "stores"
+    if n_jobs == 1:
+        assert os.WTERMSIG(in_child(lambda: run(source, deadly, root))) == signal.SIGKILL
+    store = run(source, deadly, root, n_jobs=n_jobs)
+    failures = list(store.failures())
+    assert [failure.row for failure in failures] == [5, 12, 17]
+    assert failures[2].text == store.text(17) == "C1CC1"
+    assert failures[2].reason == "ended the process that read it (crash or out of memory)"
+    assert np.flatnonzero(store.row_molecule < 0).tolist() == [5, 12, 17]
+    assert check(store.folder) == []
+
+
+def test_kills_among_several_processes_are_mended(
+    source: Table, featurizer: Featurizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(source, featurizer, tmp_path / "clean")
+    root = tmp_path / "killed"
+    for after in (0.1, 0.25, 0.4, 0.6):
+        child = os.fork()
+        if child == 0:
+            os.setsid()
+            try:
+                run(source, featurizer, root, n_jobs=2)
+            finally:
+                os._exit(0)
+        time.sleep(after)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    run(source, featurizer, root, n_jobs=2)
+    assert contents(root) == contents(tmp_path / "clean")
+
+
+def test_a_full_disk_while_columns_are_added(
+    source: Table, featurizer: Featurizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(source, featurizer, tmp_path / "clean")
+    few = Featurizer(atom_onehot=["atomic-number"], bond_onehot=["bond-type"], encodings=[])
+    for root in (tmp_path / "clean", tmp_path / "full"):
+        run(source, few, root)
+    for room in (0, 300, 1_000, 2_000, 3_000):
+        with monkeypatch.context() as patch:
+            left = [room]
+            for owner in (columns, chunks):
+                patch.setattr(owner, "create_file", lambda path, left=left: _FullDisk(path.open("wb"), left))
+            with pytest.raises(GraphiumError, match=r"the disk is full: .*free some space"):
+                run(source, featurizer, tmp_path / "full")
+    run(source, featurizer, tmp_path / "full")
+    clean, full = (contents(tmp_path / name) for name in ("clean", "full"))
+    assert {k: v for k, v in full.items() if "manifest" in k} == {k: v for k, v in clean.items() if "manifest" in k}
+    assert full == clean
+
+
+def test_what_a_preparation_will_do_is_said_before(
+    source: Table, featurizer: Featurizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def describe(asked: Featurizer) -> list[str]:
+        return prepare.describe_preparation(source, "smiles", asked, tmp_path)
+
+    blocks = "atom_codes, atom_ints, bond_codes, bond_ints"
+    one = Featurizer(encodings=[RANDOM_WALK])
+    assert describe(one) == [f"will read 20 rows and compute their graphs, {blocks}, rw_return_probs"]
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare, "assemble_store", lambda *args, **more: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(source, one, tmp_path)
+    assert describe(one)[1:] == ["4 of 4 chunks of an interrupted preparation are there"]
+    run(source, one, tmp_path)
+    assert describe(one) == ["graphs of 20 rows and 5 feature columns are there; nothing to compute"]
+    assert describe(featurizer) == [
+        "graphs of 20 rows and 5 feature columns are there; will compute laplacian_eigval, laplacian_eigvec"
+    ]
+
+
+def test_a_kill_just_before_the_end_leaves_nothing_behind(
+    source: Table, featurizer: Featurizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(path: Path) -> None:
+        raise RuntimeError("stopped here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare.shutil, "rmtree", stop)
+        with pytest.raises(RuntimeError, match="stopped here"):
+            run(source, featurizer, tmp_path)
+    assert list(tmp_path.glob("*.part/graphs-*/*.chunk"))
+    run(source, featurizer, tmp_path)
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_an_unknown_engine_is_refused(source: Table, featurizer: Featurizer, tmp_path: Path) -> None:
+    with pytest.raises(GraphiumError, match="engine is 'dask'; choose local or ray"):
+        run(source, featurizer, tmp_path, engine="dask")

@@ -56,6 +56,22 @@ def test_pyg_transforms_run_on_the_result() -> None:
     assert AddSelfLoops()(batch).edge_index.shape[1] == 10 + 7
 
 
+def with_extra(**more: Tensor) -> Data:
+    """Two bonded atoms and something else."""
+    return Data(x=torch.zeros(2, 1).long(), edge_index=torch.tensor([[0, 1], [1, 0]]), num_nodes=2, **more)
+
+
+def test_pairs_and_coordinates_go_both_ways() -> None:
+    parts = [with_extra(pos=torch.rand(2, 3), pair_index=torch.tensor([[1], [0]])) for _ in range(3)]
+    batch = from_pyg(parts)
+    assert batch.pair_index is not None and batch.pair_index.tolist() == [[0, 2, 4], [1, 3, 5]]
+    assert batch.pos is not None and torch.equal(batch.pos, torch.cat([part.pos for part in parts]))
+    again = from_pyg(to_pyg(batch))
+    assert again.pair_index is not None and torch.equal(again.pair_index, batch.pair_index)
+    assert again.pos is not None and torch.equal(again.pos, batch.pos)
+    assert from_pyg(with_extra()).pair_index is None and from_pyg(with_extra()).pos is None
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -64,6 +80,11 @@ def test_pyg_transforms_run_on_the_result() -> None:
         (Data(x=torch.zeros(2, 1).long(), edge_index=torch.tensor([[0], [0]])), "self-loops"),
         (Data(x=torch.zeros(2, 1).long(), edge_index=torch.tensor([[0, 1, 0, 1], [1, 0, 1, 0]])), "twice"),
         (Data(x=torch.rand(2, 1), edge_index=torch.tensor([[0, 1], [1, 0]])), "integer codes"),
+        (with_extra(pos=torch.rand(2, 2)), r"pos has shape \(2, 2\) for 2 atoms"),
+        (with_extra(pair_index=torch.tensor([0, 1])), r"give integers \[2, pairs\]"),
+        (with_extra(pair_index=torch.tensor([[0.0], [1.0]])), r"give integers \[2, pairs\]"),
+        (with_extra(pair_index=torch.tensor([[1], [1]])), "joins an atom with itself"),
+        (with_extra(pair_index=torch.tensor([[0], [2]])), "or with another molecule"),
     ],
 )
 def test_graphs_that_are_no_molecules(data: Data, message: str) -> None:

@@ -2,24 +2,22 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import os
+import tracemalloc
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from graphium.data.readers import Table, quoting, read_cells
+from graphium.data.memo import Memo
+from graphium.data.readers import Table, quoting
 from graphium.errors import GraphiumError
-from graphium.types import Task
 
 FRAME = pd.DataFrame({"smiles": ["C", "CC", "CCC", "N", "O"], "log P [uM]": [0.5, None, 2.5, 3.5, -1.0]})
-
-
-def regression(level: str = "graph", name: str = "y") -> Task:
-    return Task(name, "mine", level, "regression")  # type: ignore[arg-type]
 
 
 def write(path: Path, text: str) -> Path:
@@ -67,10 +65,8 @@ def test_parquet_chunks_do_not_depend_on_row_groups(tmp_path: Path, row_group: i
     table = Table(tmp_path / "t.parquet")
     sizes = [len(chunk) for _, chunk in table.chunks(["smiles", "q"], size)]
     assert sizes == [min(size, 5 - start) for start in range(0, 5, size)]
-    row, entity, value = read_cells(next(iter(table.chunks(["q", "smiles"], 5)))[1], regression("node", "q"), "smiles")
-    assert row.tolist() == [0, 1, 1]
-    assert entity.tolist() == [0, 0, 1]
-    assert value.tolist() == [1.0, 2.0, 3.0]
+    _, frame = next(iter(table.chunks(["q", "smiles"], 5)))
+    assert [None if cell is None or cell is pd.NA else len(cell) for cell in frame["q"]] == [1, 2, None, 1, 0]
 
 
 def test_limit_and_key(tmp_path: Path) -> None:
@@ -84,6 +80,8 @@ def test_limit_and_key(tmp_path: Path) -> None:
     assert more.key == whole.key
     copy = write(tmp_path / "other name.csv", FRAME.to_csv(index=False))
     assert Table(copy).key == whole.key
+    # The same bytes mean something else in a file of another format.
+    assert Table(write(tmp_path / "t.tsv", FRAME.to_csv(index=False))).key != whole.key
     assert Table(write(copy, FRAME.iloc[:4].to_csv(index=False))).key != whole.key
     with pytest.raises(GraphiumError, match="limit is 0"):
         Table(path, limit=0)
@@ -120,6 +118,10 @@ def test_extra_columns_ride_along(tmp_path: Path) -> None:
         ("t.csv.gz", b"smiles,y\nC,1\n", "truncated or damaged"),
         ("t.csv.bz2", bz2.compress(b"smiles,y\nC,1\n" * 9000)[:-20], "truncated or damaged"),
         ("t.csv.zip", b"PK no zip", "truncated or damaged"),
+        ("t.sdf.gz", gzip.compress(b"x\n\n\nM  END\n$$$$\n" * 9000)[:-40], "truncated or damaged"),
+        ("t.sdf", b"x\n\n\nM  END\n$$$$\nx\n\n\n", "truncated or damaged"),
+        ("t.smi.gz", gzip.compress(b"CCO ethanol\n" * 9000)[:-40], "truncated or damaged"),
+        ("t.smi", "CC å".encode("latin-1"), "not UTF-8"),
         ("t.parquet", b"PAR1 no parquet", "truncated or damaged"),
         ("t.csv", b"smiles,y\nC,1\nC,2,3\n", "not a readable table"),
         ("t.csv", b"smiles,y\nC,1,4\nC,2,3\n", "more fields than the header"),
@@ -171,69 +173,6 @@ def test_the_quoted_word_means_the_column(name: str) -> None:
     assert compose(["data=table", "data.path=x.csv", argument])["data"]["targets"] == [name]
 
 
-# Labels
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False)), min_size=1, max_size=20))
-def test_graph_labels_round_trip(values: list[float | None]) -> None:
-    frame = pd.DataFrame({"y": pd.Series(values, dtype=float), "smiles": "C"})
-    row, entity, value = read_cells(frame, regression(), "smiles")
-    assert row.tolist() == [i for i, v in enumerate(values) if v is not None]
-    assert value.tolist() == [v for v in values if v is not None]
-    assert (row.dtype, entity.dtype, value.dtype) == (np.int64, np.int32, np.float64)
-    assert not entity.any()
-
-
-def test_classes_by_name_and_number() -> None:
-    frame = pd.DataFrame({"y": ["low", None, "high", "low"], "k": [1, 3, None, 2], "smiles": "C"})
-    row, _, value = read_cells(frame, Task("y", "d", "graph", "multiclass", 3, ("low", "mid", "high")), "smiles")
-    assert (row.tolist(), value.tolist()) == ([0, 2, 3], [0, 2, 0])
-    row, _, value = read_cells(frame, Task("k", "d", "graph", "ordinal", 3, ("1", "2", "3")), "smiles")
-    assert (row.tolist(), value.tolist()) == ([0, 1, 3], [0, 2, 1])
-    _, _, value = read_cells(frame, Task("k", "d", "graph", "ordinal", 4), "smiles")
-    assert value.tolist() == [1, 3, 2]
-    row, _, value = read_cells(frame, Task("y", "d", "graph", "binary", classes=("low", "high")), "smiles")
-    assert value.tolist() == [0, 1, 0]
-
-
-def test_classes_of_atoms() -> None:
-    frame = pd.DataFrame({"y": [[2.0, 5.0], [None, 5.0]], "smiles": "CC"})
-    row, entity, value = read_cells(frame, Task("y", "d", "node", "multiclass", 2, ("2", "5")), "smiles")
-    assert (row.tolist(), entity.tolist(), value.tolist()) == ([0, 0, 1], [0, 1, 1], [0, 1, 1])
-    with pytest.raises(GraphiumError, match="5 is none of the classes 2, 4"):
-        read_cells(frame, Task("y", "d", "node", "multiclass", 2, ("2", "4")), "smiles")
-
-
-@pytest.mark.parametrize(
-    ("cells", "task", "sentence"),
-    [
-        ([1, 2], Task("y", "mine", "graph", "binary"), r"row 8 \('CC'\): 2 is not 0 or 1"),
-        ([1.0, np.inf], regression(), "row 8 .*inf is not finite"),
-        (["1", ">5"], regression(), "row 8 .*'>5' is not a number"),
-        (["a", "b"], Task("y", "mine", "graph", "multiclass", 2, ("a", "c")), "'b' is none of the classes a, c"),
-        ([1, 2], Task("y", "mine", "graph", "multiclass", 2), "2 is none of the classes 0 to 1"),
-        ([[1.0], 3.0], regression("node"), "row 8 .*3.0 is not a list of numbers, one per atom"),
-        ([[1.0], [1.0, 2.0, 3.0]], regression("node"), "the list has 3 elements and the molecule 2 atoms"),
-        ([[1.0], [np.inf, 1.0]], regression("node"), "inf is not finite"),
-        ([[1.0], [0.0, 2.0]], Task("y", "mine", "node", "binary"), "2 is not 0 or 1"),
-        ([1, 2], regression("nodepair"), "pairs are not read yet"),
-    ],
-)
-def test_a_bad_cell_is_named(cells: list[object], task: Task, sentence: str) -> None:
-    frame = pd.DataFrame({"y": pd.Series(cells, dtype=None), "smiles": ["C", "CC"]}).set_axis([7, 8])
-    with pytest.raises(GraphiumError, match=sentence) as caught:
-        read_cells(frame, task, "smiles", np.array([1, 2]))
-    if task.level != "nodepair":
-        assert "dataset 'mine', column 'y'" in str(caught.value)
-
-
-def test_lists_of_failed_rows_are_not_judged() -> None:
-    frame = pd.DataFrame({"y": [[1.0, 2.0], [3.0, 4.0]], "smiles": ["??", "CC"]})
-    row, _, _ = read_cells(frame, regression("node"), "smiles", np.array([-1, 2]))
-    assert row.tolist() == [0, 0, 1, 1]
-
-
 def test_every_real_table_opens(shared_data: Path) -> None:
     files = sorted(shared_data.glob("*/*.csv.gz")) + sorted(shared_data.glob("*/*.parquet"))
     assert len(files) > 40
@@ -242,16 +181,186 @@ def test_every_real_table_opens(shared_data: Path) -> None:
         assert sum(len(frame) for _, frame in table.chunks(table.columns, 20)) == table.num_rows == 50
 
 
-def test_real_node_labels_equal_a_plain_loop(shared_data: Path) -> None:
-    path = shared_data / "nmr_cascade" / "nmr_node_edge.parquet"
-    plain = pd.read_parquet(path, columns=["c13_exp"])["c13_exp"].iloc[:300]
-    expected = [
-        (row, atom, value)
-        for row, cell in enumerate(plain)
-        if cell is not None
-        for atom, value in enumerate(cell)
-        if not np.isnan(value)
-    ]
-    _, frame = next(Table(path, limit=300).chunks(["smiles", "c13_exp"], 300))
-    row, entity, value = read_cells(frame, regression("node", "c13_exp"), "smiles")
-    assert list(zip(row.tolist(), entity.tolist(), value.tolist(), strict=True)) == expected
+# Several files
+
+
+NUMBERS = st.lists(
+    st.tuples(
+        st.text("CNO()=#", min_size=1, max_size=5),
+        st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False)),
+        st.integers(-9, 9),
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+def read(table: Table, size: int, columns: list[str] | None = None) -> pd.DataFrame:
+    columns = columns or table.columns
+    chunks = list(table.chunks(columns, size))
+    assert [first for first, _ in chunks] == list(range(0, table.num_rows, size))
+    assert all(len(frame) == size for _, frame in chunks[:-1])
+    whole = pd.concat([frame for _, frame in chunks])
+    assert whole.index.tolist() == list(range(table.num_rows))
+    return whole
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=NUMBERS,
+    cuts=st.lists(st.integers(0, 30), max_size=3),
+    endings=st.lists(st.sampled_from([".csv", ".tsv.gz", ".csv.bz2", ".csv.zip", ".parquet"]), min_size=4, max_size=4),
+    size=st.integers(1, 31),
+    limit=st.one_of(st.none(), st.integers(1, 31)),
+)
+def test_any_layout_of_files_gives_the_same_rows(
+    tmp_path: Path, rows: list, cuts: list[int], endings: list[str], size: int, limit: int | None
+) -> None:
+    frame = pd.DataFrame(rows, columns=["smiles", "y", "n"]).astype({"y": float})
+    extra = tmp_path / "extra.parquet"
+    frame[["n"]].rename(columns={"n": "more"}).to_parquet(extra, row_group_size=3)
+    edges = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
+    files = []
+    for number, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        files.append(tmp_path / f"shard_{number}{endings[number]}")
+        if endings[number] == ".parquet":
+            frame.iloc[start:stop].to_parquet(files[-1], row_group_size=4, index=False)
+        else:
+            separator = "\t" if ".tsv" in endings[number] else ","
+            write(files[-1], frame.iloc[start:stop].to_csv(index=False, sep=separator))
+    table = Table(files, limit, extra=extra)
+    wanted = frame.assign(more=frame["n"]).iloc[:limit]
+    assert (table.num_rows, table.limited) == (len(wanted), limit is not None and limit < len(frame))
+    found = read(table, size)
+    assert found["smiles"].tolist() == wanted["smiles"].tolist()
+    for name in ("y", "n", "more"):
+        np.testing.assert_array_equal(found[name].to_numpy(float), wanted[name].to_numpy(float))
+    assert list(read(table, size, ["more", "y"]).columns) == ["more", "y"]
+
+
+def test_a_pattern_is_sorted_by_its_numbers(tmp_path: Path) -> None:
+    for number in (10, 2, 1):
+        write(tmp_path / f"s_{number}.csv", f"smiles,y\nC,{number}\nN,{number}\n")
+    table = Table(str(tmp_path / "s_*.csv"))
+    assert table.column("y").tolist() == [1, 1, 2, 2, 10, 10]
+    assert (table.name, table.folder) == ("s_*.csv", tmp_path)
+    listed = Table([tmp_path / "s_10.csv", tmp_path / "s_[12].csv"])
+    assert listed.column("y").tolist() == [10, 10, 1, 1, 2, 2]
+    assert listed.name == "s_10.csv and 2 more"
+    assert listed.key != table.key
+    assert Table([tmp_path / f"s_{n}.csv" for n in (1, 2, 10)]).key == table.key
+
+
+def test_columns_that_only_some_files_have(tmp_path: Path) -> None:
+    write(tmp_path / "a.csv", "smiles,y,only\nC,1,2\n")
+    write(tmp_path / "b.csv", "other,y,smiles\n3,2,N\n")
+    table = Table([tmp_path / "a.csv", tmp_path / "b.csv"])
+    assert table.columns == ["smiles", "y"]
+    assert table.partial_columns == {"only": "b.csv", "other": "a.csv"}
+    assert read(table, 5).to_numpy().tolist() == [["C", 1], ["N", 2]]
+    with pytest.raises(GraphiumError, match=r"b\.csv has no column 'only', and other files of a\.csv and 1 more have"):
+        next(table.chunks(["only"], 5))
+
+
+def test_an_extra_file_that_is_too_short(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", FRAME.to_csv(index=False))
+    pd.DataFrame({"q": [1.0, 2.0]}).to_parquet(tmp_path / "extra.parquet")
+    with pytest.raises(GraphiumError, match=r"extra\.parquet has fewer rows"):
+        list(Table(path, extra=tmp_path / "extra.parquet").chunks(["q"], 2))
+
+
+def test_more_extra_columns_and_another_limit(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", FRAME.to_csv(index=False))
+    pd.DataFrame({"q": range(5)}).to_parquet(tmp_path / "q.parquet")
+    pd.DataFrame({"r": range(5, 10)}).to_parquet(tmp_path / "r.parquet")
+    table = Table(path, extra=tmp_path / "q.parquet")
+    more = table.with_extra(tmp_path / "r.parquet").with_limit(3)
+    assert more.columns == ["smiles", "log P [uM]", "r", "q"]
+    assert read(more, 2, ["r", "smiles", "q"]).to_numpy().tolist() == [[5, "C", 0], [6, "CC", 1], [7, "CCC", 2]]
+    assert (table.columns, table.num_rows) == (["smiles", "log P [uM]", "q"], 5)
+    assert len({table.key, more.key, table.with_extra(tmp_path / "r.parquet").key}) == 3
+
+
+def test_rows_at_once_follow_what_the_cells_take(tmp_path: Path) -> None:
+    wide = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 3300)), columns=[f"y{n}" for n in range(3300)])
+    wide = wide.assign(smiles="C")
+    wide.to_csv(tmp_path / "wide.csv", index=False)
+    wide.to_parquet(tmp_path / "wide.parquet")
+    values = np.random.default_rng(0).normal(size=(200, 200)).tolist()
+    pd.DataFrame({"q": [values] * 3}).to_parquet(tmp_path / "pairs.parquet")
+    for name in ("wide.csv", "wide.parquet"):
+        table = Table(tmp_path / name)
+        assert table.rows_at_once(table.columns) < 2000
+    assert Table(tmp_path / "wide.parquet").rows_at_once(["smiles", "y1"]) == 65_536
+    assert Table(tmp_path / "pairs.parquet").rows_at_once(["q"]) < 65_536
+
+
+def test_a_long_table_is_never_whole_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "long.csv.gz"
+    with gzip.open(path, "wt", compresslevel=1) as file:
+        file.write("smiles,a,b,c\n")
+        for start in range(0, 300_000, 50_000):
+            file.write("".join(f"CCCCCCCCCCCCCCCC,{n},{n / 7},text {n}\n" for n in range(start, start + 50_000)))
+    table = Table(path)
+    tracemalloc.start()
+    rows = sum(len(frame) for _, frame in table.chunks(table.columns, 4096))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert rows == 300_000
+    assert peak < 8e6
+
+
+# What is remembered
+
+
+def test_counts_and_checksums_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memo = Memo(tmp_path / "memo")
+    path = write(tmp_path / "t.csv", FRAME.to_csv(index=False))
+    old = path.stat().st_mtime - 10
+    os.utime(path, (old, old))
+    monkeypatch.setattr("graphium.data.sources._SETTLED", -1.0)
+    first = Table(path, memo=memo)
+    assert (first.num_rows, first.columns) == (5, ["smiles", "log P [uM]"])
+    monkeypatch.setattr("graphium.data.formats.DelimitedReader.survey", lambda *_: 1 / 0)
+    monkeypatch.setattr("graphium.data.sources.Source._sha256", lambda *_: 1 / 0)
+    again = Table(path, memo=memo)
+    assert (again.num_rows, again.key) == (5, first.key)
+    os.utime(path, (old, old + 1))
+    with pytest.raises(ZeroDivisionError):
+        _ = Table(path, memo=memo).key
+    os.utime(path, (old, old))
+    for file in memo.folder.iterdir():
+        file.write_text("{")
+    with pytest.raises(ZeroDivisionError):
+        _ = Table(path, memo=memo).num_rows
+
+
+def test_a_file_that_has_just_changed_is_read_again(tmp_path: Path) -> None:
+    memo = Memo(tmp_path / "memo")
+    path = write(tmp_path / "t.csv", "smiles,y\nC,1\n")
+    first = Table(path, memo=memo).key
+    write(path, "smiles,y\nN,1\n")
+    assert Table(path, memo=memo).key != first
+
+
+# Addresses
+
+
+def test_tables_of_other_file_systems(tmp_path: Path) -> None:
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    for number, part in ((2, FRAME.iloc[:2]), (10, FRAME.iloc[2:])):
+        part.to_csv(tmp_path / f"t_{number}.csv", index=False)
+        part.to_parquet(tmp_path / f"t_{number}.parquet", index=False)
+        for ending in ("csv", "parquet"):
+            memory.pipe(f"/tables/t_{number}.{ending}", (tmp_path / f"t_{number}.{ending}").read_bytes())
+    for ending in ("csv", "parquet"):
+        remote, local = Table(f"memory://tables/t_*.{ending}"), Table(f"file://{tmp_path}/t_*.{ending}")
+        assert remote.num_rows == 5
+        assert (remote.folder, local.folder) == (None, tmp_path)
+        assert remote.name == f"t_*.{ending}"
+        assert remote.key == local.key
+        pd.testing.assert_frame_equal(read(remote, 2), read(local, 2))
+    memory.pipe("/tables/t_2.csv", b"smiles,log P [uM]\nC,1\n")
+    assert Table("memory://tables/t_*.csv").num_rows == 4

@@ -12,10 +12,12 @@ import torch
 from rdkit import Chem
 from rdkit.Chem import AllChem
 
-from graphium.data.dataset import Dataset, TaskGroup
-from graphium.data.readers import Table, read_cells
+from graphium.data.cells import to_lists
+from graphium.data.dataset import Dataset, LongForm, TaskGroup
+from graphium.data.readers import Table
 from graphium.data.resolve import ResolvedDataset, locate, resolve
-from graphium.data.splits import FileSplit, SplitContext
+from graphium.data.split_context import SplitContext
+from graphium.data.splits import FileSplit
 from graphium.errors import GraphiumError
 from graphium.types import PARTS
 
@@ -98,7 +100,8 @@ BAD = {
     "y": [0.5, 1.5, 2.5],
     "empty": [None, None, None],
     "text": ["a", "b", "c"],
-    "almost": ["1", ">2", "3"],
+    "almost": ["1", "x2", "3"],
+    "bounded": ["1", ">2", "3"],
     "infinite": [1, np.inf, 2],
     "large": [1, -1e200, 2],
     "constant": ["a", "a", "a"],
@@ -115,16 +118,17 @@ BAD = {
         ({"targets": ["y"], "smiles": "SMILE"}, "no column 'SMILE'"),
         ({"targets": ["empty"]}, "target column 'empty' is empty in every row"),
         ({"targets": ["text"]}, "'text' holds text, e.g. 'a' in row 0; say data.kind=multiclass"),
-        ({"targets": ["almost"]}, "'almost', row 1: '>2' is not a number .1 of 3 cells are not."),
+        ({"targets": ["almost"]}, "'almost', row 1: 'x2' is not a number .1 of 3 cells are not."),
         ({"targets": ["infinite"]}, "'infinite', row 1: the value is infinite"),
         ({"targets": ["large"]}, "'large', row 1: the value is infinite or beyond 1e.150"),
         ({"targets": ["y"], "kind": "binary"}, "'y', row 0: 0.5 is not 0 or 1, and the kind is binary"),
+        ({"targets": ["bounded"], "kind": "binary"}, "'bounded' holds 1 bounds such as >10, and the kind is binary"),
         ({"targets": ["y"], "level": "node"}, "'y' holds single values, and level node takes lists"),
         ({"targets": ["q"], "level": "graph"}, "'q' holds lists, and level graph takes one value per molecule"),
         ({"targets": ["q"]}, "neither as long as the atoms .*row 0, 'C': 1 atoms, 0 bonds, 2 elements"),
         ({"targets": ["constant"], "kind": "multiclass"}, "has 1 distinct value, and multiclass needs at least 2"),
         (
-            {"targets": ["*", "-y", "-infinite", "-large", "-q", "-log*"]},
+            {"targets": ["*", "-y", "-infinite", "-large", "-q", "-log*", "-bounded"]},
             "takes no column of my.csv .leaves out .*; name the label",
         ),
         ({"tasks": [TaskGroup(["y"]), TaskGroup(["y"])]}, "column 'y' stands in two task groups"),
@@ -199,8 +203,8 @@ def test_what_is_nowhere(tmp_path: Path, resolve_here: Resolve) -> None:
     for folder in (".", "..", "/", str(tmp_path / "there")):
         with pytest.raises(GraphiumError, match="is a folder; give the path of a file"):
             resolve_here(folder, targets="y")
-    with pytest.raises(GraphiumError, match="'https://a.org/my.csv' is an address; give it as url"):
-        resolve_here("https://a.org/my.csv", targets="y")
+    with pytest.raises(GraphiumError, match="'https://a.org/split.csv' is an address; give it as url"):
+        locate("https://a.org/split.csv", data_dir=None, cache_dir=tmp_path)
     with pytest.raises(GraphiumError, match="'qm9.csv.gz' is not in '.*there'.*or leave data_dir out to download"):
         resolve_here("qm9.csv.gz", data_dir=tmp_path / "there", targets="y", url="https://example.org/qm9.csv.gz")
 
@@ -234,6 +238,112 @@ def test_a_dataset_is_downloaded_with_its_split(
     assert fetched == ["https://example.org/t.csv", "https://example.org/s.pt"]
 
 
+def test_several_files(tmp_path: Path, resolve_here: Resolve) -> None:
+    folder = tmp_path / "data"
+    for number in (10, 9):
+        write(folder, f"s_{number}.csv", smiles=["C", "CC"], y=[0.5, number], **{f"only_{number}": [0, 1]})
+    found = resolve_here("s_*.csv", data_dir=folder, targets="*")
+    assert [task.name for task in found.tasks] == ["y"]
+    assert found.table.column("y").tolist() == [0.5, 9, 0.5, 10]
+    assert "leaves out only_9: not in s_10.csv" in found.messages
+    assert found.locate("s_9.csv") == folder / "s_9.csv"
+    listed = resolve_here(["s_10.csv", str(folder / "s_9.csv")], data_dir=folder, targets="y", limit=3)  # type: ignore[arg-type]
+    assert listed.table.column("y").tolist() == [0.5, 10, 0.5]
+    # Files that belong to the dataset are looked for beside its table.
+    assert resolve_here(str(folder / "s_*.csv"), targets="y").locate("s_9.csv") == folder / "s_9.csv"
+    with pytest.raises(GraphiumError, match=r"no file matches '.*data/t_\*\.csv'"):
+        resolve_here("t_*.csv", data_dir=folder, targets="y")
+    with pytest.raises(GraphiumError, match=r"s_10\.csv has no column 'only_9'"):
+        resolve_here("s_*.csv", data_dir=folder, targets="only_9")
+    with pytest.raises(GraphiumError, match=r"file 's_8\.csv' is not in .*did you mean 's_9\.csv'"):
+        resolve_here(["s_9.csv", "s_8.csv"], data_dir=folder, targets="y")  # type: ignore[arg-type]
+
+
+def test_several_addresses(tmp_path: Path, resolve_here: Resolve, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched = []
+
+    def fetch(url: str, folder: Path, *, sha256: str | None = None, progress: bool = True) -> Path:
+        fetched.append((url, sha256))
+        return write(tmp_path / "fetched", Path(url).name, smiles=["C", "CC"], y=[0.5, len(fetched)])
+
+    monkeypatch.setattr("graphium.data.resolve.fetch", fetch)
+    urls = ["https://a.org/x/t_2.csv", "https://a.org/x/t_1.csv"]
+    for path in ("t_*.csv", ["t_2.csv", "t_1.csv"]):
+        fetched.clear()
+        found = resolve_here(path, targets="y", url=urls, sha256=["a", "b"])  # type: ignore[arg-type]
+        assert fetched == [(urls[0], "a"), (urls[1], "b")]
+        assert found.table.column("y").tolist() == [0.5, 1, 0.5, 2]
+    fetched.clear()
+    assert resolve_here(urls[0], targets="y").table.num_rows == 2
+    assert fetched == [(urls[0], None)]
+    # With a folder of the data, nothing is fetched.
+    fetched.clear()
+    assert resolve_here("t_*.csv", data_dir=tmp_path / "fetched", targets="y", url=urls).table.num_rows == 4
+    assert not fetched
+    with pytest.raises(GraphiumError, match="names 3 files, 2 addresses and 0 checksums; give one address for each"):
+        resolve_here(["a", "b", "c"], targets="y", url=urls)  # type: ignore[arg-type]
+    with pytest.raises(GraphiumError, match="2 addresses and 1 checksums"):
+        resolve_here("t.csv", targets="y", url=urls, sha256="a")
+
+
+def test_addresses_of_other_file_systems_are_read_where_they_lie(tmp_path: Path, resolve_here: Resolve) -> None:
+    import fsspec
+
+    path = write(tmp_path, smiles=["C", "CC"], y=[0.5, 2])
+    fsspec.filesystem("memory").pipe("/resolve/my.csv", path.read_bytes())
+    for fields in ({"path": "memory://resolve/my.csv"}, {"path": "my.csv", "url": "memory://resolve/my.csv"}):
+        found = resolve_here(**fields, targets="y")
+        assert (found.table.num_rows, found.table.folder) == (2, None)
+        assert found.table.key == Table(path).key
+    assert resolve_here(f"file://{path}", targets="y").table.folder == tmp_path
+
+
+def test_structures_of_an_sdf(tmp_path: Path, resolve_here: Resolve) -> None:
+    blocks = [Chem.MolToMolBlock(Chem.AddHs(Chem.MolFromSmiles(text))) for text in ("C", "CC", "CO")]
+    fields = ["> <y>\n>5\n\n> <q>\n[1, 2, 3, 4, 5]\n\n> <note>\na\n\n", "> <y>\n0.5\n\n", ""]
+    text = "".join(f"{block}{field}$$$$\n" for block, field in zip(blocks, fields, strict=True))
+    (tmp_path / "my.sdf.gz").write_bytes(gzip.compress(text.encode()))
+    found = resolve_here(str(tmp_path / "my.sdf.gz"), targets="*")
+    assert found.smiles == "structure"
+    assert [(task.name, task.level, task.kind) for task in found.tasks] == [
+        ("y", "graph", "regression"),
+        ("q", "node", "regression"),
+    ]
+    said = "\n".join(found.messages)
+    assert "structures: the records of my.sdf.gz, column 'structure'" in said
+    assert "leaves out title: every cell is empty" in said
+    assert "leaves out note: text" in said
+
+
+def test_lines_in_long_form(tmp_path: Path, resolve_here: Resolve) -> None:
+    write(tmp_path / "data", mol=["a", "b", "c"], smiles=["CO", "CC", "C"], z=[0.5, 1, 2])
+    lines: dict[str, Any] = {"id": ["b", "a", "b"], "atom": [0, 1, 1], "y": [0.5, 1.5, 2]}
+    write(tmp_path / "data", "lines.csv", **lines)
+    long = LongForm(key="id", values="y", atom="atom", path="lines.csv", molecule_key="mol")
+    found = resolve_here("my.csv", data_dir=tmp_path / "data", targets="y", long=long, limit=2)
+    assert [(task.name, task.level) for task in found.tasks] == [("y", "node")]
+    assert (found.table.num_rows, found.smiles) == (2, "smiles")
+    whole = write(tmp_path, "whole.csv", **lines, smiles=["CC", "CO", "CC"])
+    found = resolve_here(str(whole), targets="y", long=LongForm(key="id", values="y", atom="atom"), limit=1)
+    assert (found.table.num_rows, found.table.limited) == (1, True)
+    lists, _ = to_lists(found.table.column("y"))
+    assert lists is not None and lists.value.tolist() == [0.5, 2]
+
+
+def test_computed_labels_of_several_files(tmp_path: Path, resolve_here: Resolve) -> None:
+    for number in range(3):
+        write(tmp_path / "data", f"s_{number}.csv", smiles=["CO", "C", "??"], y=[0.5, 1, 2])
+    groups = [TaskGroup(["charge"], compute="gasteiger_charges"), TaskGroup(["y"])]
+    sizes = {None: [2, 1, 0] * 3, 4: [2, 1, 0, 2]}
+    for limit, expected in sizes.items():
+        found = resolve_here("s_*.csv", data_dir=tmp_path / "data", tasks=groups, limit=limit)
+        assert [(task.name, task.level) for task in found.tasks] == [("charge", "node"), ("y", "graph")]
+        lists, _ = to_lists(found.table.column("charge"))
+        assert lists is not None
+        assert np.maximum(lists.length, 0).tolist() == expected
+        assert not list((tmp_path / "cache").rglob("*.tmp"))
+
+
 def context(found: ResolvedDataset) -> SplitContext:
     rows = found.table.num_rows
     ids = np.arange(2 * rows, dtype=np.uint64).reshape(rows, 2)
@@ -241,7 +351,7 @@ def context(found: ResolvedDataset) -> SplitContext:
         num_rows=rows,
         row_molecule=np.arange(rows),
         id=ids,
-        column=found.table.column,
+        chunks=found.table.chunks,
         locate=found.locate,
         dataset=found.dataset.name,
         limited=found.table.limited,
@@ -341,7 +451,9 @@ def test_drugs_carry_charges_computed_once(tmp_path: Path, monkeypatch: pytest.M
     (task,) = drugs.tasks
     assert (task.level, task.kind, task.unit) == ("node", "regression", "e")
     _, frame = next(drugs.table.chunks(["smiles", "gasteiger_charge"], 50))
-    row, atom, value = read_cells(frame, task, "smiles")
+    lists, _ = to_lists(frame["gasteiger_charge"])
+    assert lists is not None
+    row, atom, value = lists.row, lists.position, lists.value
     for number in (0, 7, 49):
         mol = Chem.MolFromSmiles(frame["smiles"].iloc[number])
         AllChem.ComputeGasteigerCharges(mol)

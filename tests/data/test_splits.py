@@ -1,19 +1,31 @@
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphium.data.splits import SplitContext, assign, read_indices, read_split, write_split
+from graphium.data.drawing import share_out
+from graphium.data.splits import SplitContext
 from graphium.errors import GraphiumError
 from graphium.registry import build
 from graphium.types import PARTS
+
+
+def in_pieces(column: list[Any], size: int) -> Any:
+    """The column as a table hands it out: some rows at a time, each piece with a dtype of its own."""
+
+    def chunks(columns: Sequence[str], _: int) -> Iterator[tuple[int, pd.DataFrame]]:
+        for start in range(0, len(column), size):
+            yield start, pd.DataFrame({columns[0]: column[start : start + size]})
+
+    return chunks
 
 
 def make_context(
@@ -26,12 +38,24 @@ def make_context(
             "num_rows": len(molecule),
             "row_molecule": molecule,
             "id": ids,
-            "column": lambda name: pd.Series(column, name=name),
+            "chunks": in_pieces(column or [], len(molecule)),
             "locate": lambda path, **_: (folder or Path()) / path,
             "dataset": "mine",
             **more,
         }
     )
+
+
+def shuffled(context: SplitContext, column: list[Any], seed: int) -> tuple[SplitContext, np.ndarray]:
+    """The same table with its rows in another order, its molecules numbered by first appearance there."""
+    order = np.random.default_rng(seed).permutation(context.num_rows)
+    molecule = context.row_molecule[order]
+    known = molecule[molecule >= 0]
+    first = known[np.sort(np.unique(known, return_index=True)[1])]
+    number = np.full(context.num_molecules, -1)
+    number[first] = np.arange(len(first))
+    renamed = np.where(molecule < 0, -1, number[molecule])
+    return make_context(renamed, [column[row] for row in order], id=context.id[first]), order
 
 
 def sizes(parts: np.ndarray) -> dict[str, int]:
@@ -111,6 +135,8 @@ def test_column_words() -> None:
 def test_column_with_its_own_words() -> None:
     split = build("split", {"name": "column", "column": "fold", "names": {"train": "1", "test": "2"}})
     assert split(make_context(np.arange(3), [1, 2, 1])).tolist() == [0, 2, 0]
+    # A column with a gap is read as float.
+    assert split(make_context(np.arange(3), [1, None, 2])).tolist() == [0, -1, 2]
     with pytest.raises(GraphiumError, match=r"split column 'fold', row 2: '3' is not a part.*split\.names"):
         split(make_context(np.arange(3), [1, 2, 3]))
     with pytest.raises(GraphiumError, match=r"split\.names has 'trian'"):
@@ -132,118 +158,201 @@ def test_column_draws_val_out_of_train() -> None:
         split(make_context([0, 1], ["train", "val"]))
     with pytest.raises(GraphiumError, match="between 0 and 1"):
         build("split", {"name": "column", "column": "part", "val_fraction": 2})(make_context([0], ["train"]))
+    with pytest.raises(GraphiumError, match="the split column 'part' is empty"):
+        build("split", {"name": "column", "column": "part"})(make_context([0, 1], [None, ""]))
 
 
-# Files
+# Every split that is drawn
 
 
-def torch_file(path: Path, kind: str, indices: dict[str, list[int]]) -> None:
-    make: dict[str, Any] = {"list": list, "array": np.array, "tensor": torch.tensor}
-    make |= {"int32": lambda i: np.array(i, dtype=np.int32), "scalars": lambda i: list(np.array(i))}
-    torch.save({part: make[kind](rows) for part, rows in indices.items()}, path)
+DRAWN = [
+    {"name": "random"},
+    {"name": "stratified", "column": "y"},
+    {"name": "stratified", "column": "y", "bins": 3},
+    {"name": "time", "column": "y"},
+]
 
 
-INDICES = {"train": [4, 0, 2], "val": [1], "test": [5, 3]}
+@pytest.mark.parametrize("options", DRAWN)
+@settings(max_examples=20, deadline=None)
+@given(rows=st.lists(st.integers(-1, 40), min_size=60, max_size=120), seed=st.integers(0, 3), data=st.data())
+def test_drawn_splits(options: dict[str, Any], rows: list[int], seed: int, data: st.DataObject) -> None:
+    """Repeats stay together, the order of rows changes nothing, sizes are exact."""
+    value = data.draw(st.lists(st.integers(0, 4), min_size=len(rows), max_size=len(rows)))
+    # Many rows of every class, so that none has too few molecules.
+    rows, value = rows + list(range(41, 101)), value + [0, 1, 2, 3, 4] * 12
+    present = sorted(set(rows) - {-1})
+    molecule = np.array([present.index(row) if row >= 0 else -1 for row in rows])
+    context = make_context(molecule, value)
+    split = build("split", {**options, "seed": seed})
+    parts = split(context)
+    assert (parts[molecule < 0] == -1).all()
+    part_of = {number: set(parts[molecule == number].tolist()) for number in range(len(present))}
+    assert all(len(part) == 1 for part in part_of.values())
+    of_molecule = np.array([part_of[number].copy().pop() for number in range(len(present))])
+    assert np.bincount(of_molecule).tolist() == share_out(len(present), (0.8, 0.1, 0.1)).tolist()
+
+    other, order = shuffled(context, value, seed)
+    np.testing.assert_array_equal(split(other), parts[order])
+    in_chunks = replace(context, chunks=in_pieces(value, 7))
+    np.testing.assert_array_equal(split(in_chunks), parts)
 
 
-@pytest.mark.parametrize("kind", ["list", "array", "tensor", "int32", "scalars"])
-def test_torch_files(tmp_path: Path, kind: str) -> None:
-    torch_file(tmp_path / "split.pt", kind, INDICES)
-    assert {part: rows.tolist() for part, rows in read_indices(tmp_path / "split.pt").items()} == INDICES
+# Stratified
 
 
-@pytest.mark.parametrize("name", ["split.csv", "split.csv.gz", "split.parquet"])
-def test_table_files(tmp_path: Path, name: str) -> None:
-    frame = pd.DataFrame({part: pd.Series(rows) for part, rows in INDICES.items()}).rename(columns={"val": "valid"})
-    frame = frame.reset_index(names="Unnamed: 0")
-    if name.endswith("parquet"):
-        frame.to_parquet(tmp_path / name)
-    else:
-        frame.to_csv(tmp_path / name, index=False)
-    assert {part: rows.tolist() for part, rows in read_indices(tmp_path / name).items()} == INDICES
+def test_stratified_shares_out_every_class() -> None:
+    rng = np.random.default_rng(0)
+    value = rng.choice(["a", "b", None], 500, p=[0.7, 0.2, 0.1]).tolist()
+    parts = build("split", {"name": "stratified", "column": "y"})(make_context(np.arange(500), value))
+    assert sizes(parts) == {"train": 400, "val": 50, "test": 50}
+    for word in ("a", "b", None):
+        mine = parts[[cell == word for cell in value]]
+        for code, share in enumerate((0.8, 0.1, 0.1)):
+            assert abs((mine == code).sum() - share * len(mine)) <= 1
 
 
-class Evil:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (print, ("code ran",))
+def test_stratified_takes_the_smallest_value_of_a_molecule() -> None:
+    """Rows of one molecule disagree: the class that counts does not depend on their order."""
+    molecule = np.repeat(np.arange(100), 2)
+    value = np.stack([np.full(100, 9), np.arange(100) % 2], axis=1).ravel()
+    split = build("split", {"name": "stratified", "column": "y", "train": 0.5, "val": 0.0, "test": 0.5})
+    parts = split(make_context(molecule, [*value[:-4].tolist(), None, 9, None, 9]))
+    assert sizes(parts) == {"train": 100, "test": 100}
+    part = parts[::2]
+    for members in (slice(0, 98, 2), slice(1, 98, 2), slice(98, 100)):
+        mine = part[members]
+        assert abs((mine == 0).sum() - len(mine) / 2) <= 1
+    # The class 9 has no molecule of its own here, which is no error.
+    split(make_context(molecule, value.tolist()))
 
 
-def test_a_torch_file_runs_no_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    torch.save({"train": Evil()}, tmp_path / "split.pt")
-    with pytest.raises(GraphiumError, match="cannot read the split file"):
-        read_indices(tmp_path / "split.pt")
-    assert "code ran" not in capsys.readouterr().out
+def test_stratified_numbers_in_pieces_of_other_dtypes() -> None:
+    """A piece with a gap is read as float: 1.0 and 1 are one class."""
+    value = [1, 2] * 10 + [1, None] * 10 + [2, 1] * 10
+    context = make_context(np.arange(60), value, chunks=in_pieces(value, 20))
+    split = build("split", {"name": "stratified", "column": "y"})
+    np.testing.assert_array_equal(split(context), split(make_context(np.arange(60), value)))
+
+
+def test_stratified_by_quantiles() -> None:
+    rng = np.random.default_rng(1)
+    value = rng.normal(size=1000)
+    value[:40] = np.nan
+    split = build("split", {"name": "stratified", "column": "y", "bins": 4})
+    parts = split(make_context(np.arange(1000), value.tolist()))
+    assert sizes(parts) == {"train": 800, "val": 100, "test": 100}
+    edges = np.sort(value[40:])[[240, 480, 720]]
+    binned = np.where(np.isnan(value), 4, np.searchsorted(edges, value, side="right"))
+    for number, size in enumerate((240, 240, 240, 240, 40)):
+        assert (binned == number).sum() == size
+        assert (parts[binned == number] == PARTS.index("test")).sum() == size // 10
 
 
 @pytest.mark.parametrize(
-    ("content", "sentence"),
+    ("column", "options", "sentence"),
     [
-        ({"train": [0, 6]}, "row 6 in part 'train' is out of range, the table has 6 rows"),
-        ({"train": [0, -1]}, "row -1 in part 'train' is out of range"),
-        ({"train": [0, 3], "test": [2, 3]}, "row 3 is in two parts, 'train' and 'test'"),
-        ({"val": [0]}, "has no part `train`"),
-        ({"train": [0.5]}, r"0\.5 is not a row number"),
-        ({"train": "abc"}, "not a row number"),
-        ([1, 2], "holds a list"),
+        (["a"] * 20, {}, "the split column 'y' has the same value in every row"),
+        ([None] * 20, {}, "the split column 'y' is empty"),
+        ([1.5] * 20, {"bins": 2}, "the split column 'y' has the same value in every row"),
+        (["a"] * 18 + ["b"] * 2, {}, r"class 'b' of split column 'y' has 2 molecules for 3 parts; merge"),
+        ([*range(20)], {"bins": 1}, r"split\.bins is 1"),
+        ([*range(19), "x"], {"bins": 2}, r"row 19: 'x' is not a number"),
+        ([*range(20)], {"train": 2}, "between 0 and 1"),
     ],
 )
-def test_bad_split_files(tmp_path: Path, content: Any, sentence: str) -> None:
-    torch.save(content, tmp_path / "split.pt")
+def test_bad_strata(column: list[Any], options: dict[str, Any], sentence: str) -> None:
+    split = build("split", {"name": "stratified", "column": "y", **options})
     with pytest.raises(GraphiumError, match=sentence):
-        build("split", {"name": "file", "path": "split.pt"})(make_context(np.arange(6), folder=tmp_path))
+        split.check(make_context(np.arange(20), column, id=np.zeros((0, 2), np.uint64)))
+    with pytest.raises(GraphiumError, match=sentence):
+        split(make_context(np.arange(20), column))
 
 
-def test_a_broken_torch_file(tmp_path: Path) -> None:
-    (tmp_path / "split.pt").write_bytes(b"no torch file")
-    with pytest.raises(GraphiumError, match="cannot read the split file"):
-        read_indices(tmp_path / "split.pt")
+def test_too_many_classes() -> None:
+    split = build("split", {"name": "stratified", "column": "y"})
+    with pytest.raises(GraphiumError, match=r"more than 1,000 different values; .*split\.bins=10"):
+        split.check(make_context(np.arange(1500), [*range(1500)]))
 
 
-def test_a_limit_cuts_the_split_too(tmp_path: Path) -> None:
-    torch_file(tmp_path / "split.pt", "list", INDICES)
-    split = build("split", {"name": "file", "path": "split.pt"})
-    assert split(make_context(np.arange(3), folder=tmp_path, limited=True)).tolist() == [0, 1, 0]
-    with pytest.raises(GraphiumError, match="out of range"):
-        split(make_context(np.arange(3), folder=tmp_path))
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(-1, 3), min_size=1, max_size=40))
-def test_written_splits_read_back(tmp_path_factory: pytest.TempPathFactory, codes: list[int]) -> None:
-    parts = np.array([0, *codes], dtype=np.int8)
-    path = tmp_path_factory.mktemp("split") / "splits" / "s.csv"
-    write_split(path, parts)
-    np.testing.assert_array_equal(read_split(path, len(parts)), parts)
-    assert [file.name for file in path.parent.iterdir()] == ["s.csv"]
-    assert ("test_seen" in path.read_text().splitlines()[0]) == (3 in codes)
-
-
-def test_assign_equals_a_loop() -> None:
-    indices = {"train": np.array([3, 1]), "test_seen": np.array([0, 0])}
-    assert assign(indices, 5, "s").tolist() == [3, 0, -1, 0, -1]
-
-
-# The published splits
+# Time
 
 
 @pytest.mark.parametrize(
-    ("table", "split", "rows", "expected"),
+    ("make", "options"),
     [
-        ("qm9.csv.gz", "qm9_random_splits.csv.gz", 130_831, (104_661, 13_069, 13_101)),
-        ("Tox21-7k-12-labels.csv.gz", "Tox21_random_splits.csv.gz", 7_831, (6_265, 783, 783)),
-        ("ZINC12k.csv.gz", "ZINC12k_random_splits.csv.gz", 12_000, (9_600, 1_200, 1_200)),
-        ("ZINC12k.csv.gz", "ZINC12k_benchgnn_splits.csv.gz", 12_000, (10_000, 1_000, 1_000)),
+        (lambda day: day, {}),
+        (lambda day: 2000 + day / 7, {}),
+        (lambda day: str(pd.Timestamp("2015-01-30") + pd.Timedelta(days=day))[:10], {}),
+        (lambda day: pd.Timestamp("2015-01-30") + pd.Timedelta(days=day), {}),
+        (lambda day: (pd.Timestamp("2015-01-30") + pd.Timedelta(days=day)).date(), {}),
+        (
+            lambda day: (pd.Timestamp("2015-01-30") + pd.Timedelta(days=day)).strftime("%d/%m/%Y"),
+            {"format": "%d/%m/%Y"},
+        ),
+        (
+            lambda day: int((pd.Timestamp("2015-01-30") + pd.Timedelta(days=day)).strftime("%Y%m%d")),
+            {"format": "%Y%m%d"},
+        ),
     ],
 )
-def test_toymix_splits(shared_data: Path, table: str, split: str, rows: int, expected: tuple[int, ...]) -> None:
-    parts = assign(read_indices(shared_data / "toymix" / split), rows, split)
-    assert sizes(parts) == dict(zip(PARTS, expected, strict=False))
-    assert (parts >= 0).all()
+def test_the_oldest_are_trained_on(make: Any, options: dict[str, Any]) -> None:
+    day = np.random.default_rng(2).permutation(100).tolist()
+    column = [None if number == 99 else make(number) for number in day]
+    said: list[str] = []
+    split = build("split", {"name": "time", "column": "y", **options})
+    parts = split(make_context(np.arange(100), column, tell=said.append))
+    by_age = parts[np.argsort(day)]
+    assert by_age.tolist() == [0] * 79 + [1] * 10 + [2] * 10 + [-1]
+    assert said == ["1 molecule has no date in column 'y': in no part"]
+    pieces = make_context(np.arange(100), column, chunks=in_pieces(column, 9))
+    np.testing.assert_array_equal(split(pieces), parts)
 
 
-def test_the_original_qm9_split_does_not_fit_the_shorter_file(shared_data: Path) -> None:
-    name = "qm9_random_splits_133885.csv.gz"
-    indices = read_indices(shared_data / "toymix" / name)
-    assert sizes(assign(indices, 133_885, name)) == {"train": 107_109, "val": 13_388, "test": 13_388}
-    with pytest.raises(GraphiumError, match="out of range, the table has 130831 rows"):
-        assign(indices, 130_831, name)
+def test_a_molecule_is_as_old_as_its_earliest_row() -> None:
+    molecule = np.concatenate([np.arange(10), np.arange(10)])
+    year = [*range(2000, 2010), *range(2009, 1999, -1)]
+    parts = build("split", {"name": "time", "column": "y", "train": 0.6, "val": 0.2, "test": 0.2})(
+        make_context(molecule, year)
+    )
+    age = [min(number, 9 - number) for number in range(10)]
+    assert sorted(zip(age, parts[:10].tolist(), strict=True)) == [
+        (0, 0), (0, 0), (1, 0), (1, 0), (2, 0), (2, 0), (3, 1), (3, 1), (4, 2), (4, 2)
+    ]  # fmt: skip
+
+
+def test_molecules_of_one_age_are_drawn() -> None:
+    year = [2000] * 50 + [2001] * 40 + [2002] * 10
+    split = {"name": "time", "column": "y", "train": 0.6, "val": 0.2, "test": 0.1}
+    parts = build("split", split)(make_context(np.arange(100), year))
+    assert sizes(parts) == {"train": 60, "val": 20, "test": 10}
+    assert (parts[:50] == 0).all()
+    assert sizes(parts[50:90]) == {"train": 10, "val": 20, "test": 10}
+    assert (parts[90:] == -1).all()
+    other = build("split", {**split, "seed": 1})(make_context(np.arange(100), year))
+    assert sizes(other) == sizes(parts)
+    assert (other != parts).any()
+
+
+@pytest.mark.parametrize(
+    ("column", "options", "sentence"),
+    [
+        (
+            ["2015-01-01", "soon"],
+            {},
+            r"split column 'y', row 1: 'soon' is not a date like 2015-03-31 \(see split.format",
+        ),
+        (["2015-01-01", "03/04/2015"], {}, "row 1: '03/04/2015' is not a date"),
+        (["2015-01-01", "2015-02-01"], {"format": "%d/%m/%Y"}, "row 0: '2015-01-01' is not a date like %d/%m/%Y"),
+        ([2015, "2015-02-01"], {}, "row 1: '2015-02-01' is not a number"),
+        ([2015, 2015], {}, "has the same value in every row"),
+        ([None, ""], {}, "is empty"),
+    ],
+)
+def test_bad_dates(column: list[Any], options: dict[str, Any], sentence: str) -> None:
+    split = build("split", {"name": "time", "column": "y", **options})
+    for context in (make_context([0, 1], column), make_context([0, 1], column, chunks=in_pieces(column, 1))):
+        with pytest.raises(GraphiumError, match=sentence):
+            split.check(context)
+        with pytest.raises(GraphiumError, match=sentence):
+            split(context)

@@ -19,7 +19,7 @@ def make_tasks(*names: str) -> list[Task]:
 
 
 def fitted(tasks: list[Task], task: np.ndarray, value: np.ndarray) -> list[Task]:
-    return [replace(t, transform=f) for t, f in zip(tasks, fit(tasks, task, value), strict=True)]
+    return [replace(t, transform=f) for t, f in zip(tasks, fit(tasks, lambda: [(task, value)]), strict=True)]
 
 
 def triples(seed: int = 0, rows: int = 200, tasks: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -31,7 +31,7 @@ def triples(seed: int = 0, rows: int = 200, tasks: int = 3) -> tuple[np.ndarray,
 
 def test_zscore_equals_scikit_learn() -> None:
     task, value = triples()
-    parts = ZScore().fit(task, value, 3)
+    parts = ZScore().fit([(task[:7], value[:7]), (task[7:], value[7:])], 3)
     for number, part in enumerate(parts):
         scaler = StandardScaler().fit(value[task == number][:, None])
         assert part["mean"] == pytest.approx(scaler.mean_[0], rel=1e-12)
@@ -41,7 +41,7 @@ def test_zscore_equals_scikit_learn() -> None:
 def test_large_means_lose_nothing() -> None:
     # Total energies: a spread of 1e-3 on top of -4e4 is gone in float32 and in the one-pass formula.
     value = -4e4 + 1e-3 * np.random.default_rng(0).normal(size=1000)
-    (part,) = ZScore().fit(np.zeros(1000, dtype=int), value, 1)
+    (part,) = ZScore().fit([(np.zeros(1000, dtype=int), value)], 1)
     assert part["scale"] == pytest.approx(value.std(), rel=1e-6)
     task = replace(make_tasks("zscore")[0], transform=part)
     scaled = LabelTransform([task]).forward(torch.from_numpy(value), torch.zeros(1000, dtype=torch.int64))
@@ -53,7 +53,7 @@ def test_large_means_lose_nothing() -> None:
 
 
 def test_empty_and_constant_tasks() -> None:
-    parts = ZScore().fit(np.array([1, 1, 2]), np.array([0.1, 0.1, 5.0]), 4)
+    parts = ZScore().fit([(np.array([1, 1, 2]), np.array([0.1, 0.1, 5.0]))], 4)
     assert [part["scale"] for part in parts] == [1.0, 1.0, 1.0, 1.0]
     assert parts[0]["mean"] == parts[3]["mean"] == 0.0
     assert parts[2]["mean"] == 5.0
@@ -83,16 +83,16 @@ def test_predictions_and_labels_invert_alike() -> None:
 
 def test_each_task_has_its_own_transform() -> None:
     task, value = triples()
-    parts = fit(make_tasks("zscore", "none", "zscore"), task, value)
+    parts = fit(make_tasks("zscore", "none", "zscore"), lambda: [(task, value)])
     assert [part["name"] for part in parts] == ["zscore", "none", "zscore"]
-    together = ZScore().fit(task, value, 3)
+    together = ZScore().fit([(task, value)], 3)
     assert parts[0] == together[0]
     assert parts[2] == together[2]
 
 
 def test_no_labels_at_all() -> None:
     empty = np.empty(0)
-    assert fit(make_tasks("zscore", "none"), empty.astype(int), empty)[1] == {"name": "none"}
+    assert fit(make_tasks("zscore", "none"), lambda: [(empty.astype(int), empty)])[1] == {"name": "none"}
     transform = LabelTransform(fitted(make_tasks("zscore"), empty.astype(int), empty))
     assert transform.forward(torch.empty(0), torch.empty(0, dtype=torch.int64)).shape == (0,)
 

@@ -31,7 +31,7 @@ def test_the_commented_configuration_is_accepted(documented: dict[str, Any]) -> 
 def test_the_commented_configuration_is_complete_and_shows_the_defaults(documented: dict[str, Any]) -> None:
     from graphium.chem.featurizer import Featurizer
     from graphium.config import SCALARS, SECTIONS
-    from graphium.data.mix import MixOptions
+    from graphium.data.build import MixOptions
     from graphium.nn.network import Network
     from graphium.training.options import TrainerOptions
 

@@ -11,7 +11,8 @@ import torch
 
 from graphium.chem.featurizer import Featurizer
 from graphium.config import compose
-from graphium.data.mix import Mix, build_mix
+from graphium.data.build import build_mix
+from graphium.data.mix import Mix
 
 FILES = {
     "qm9": ("qm9.csv.gz", "qm9_random_splits.csv.gz"),

@@ -47,3 +47,15 @@ def test_an_edge_is_the_same_from_both_ends(make: SimpleNamespace) -> None:
     name = "drugs_edge_regression"
     turned = network(replace(batch, bond_edges=batch.bond_edges.flip(0)))[name]
     torch.testing.assert_close(network(batch)[name], turned)
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_a_batch_without_any_pair_trains(make: SimpleNamespace, autocast: bool) -> None:
+    heads = (*make.heads, *group_tasks([Task("d", "pairs", "nodepair", "regression")]))
+    network = build_network(make.spec, heads, width=8, depth=1)
+    batch = replace(make.collate(make.mixed()), pair_index=torch.empty(2, 0, dtype=torch.int64))
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        out = network(batch)
+    assert out["pairs_nodepair_regression"].shape == (0, 1)
+    sum(value.float().sum() for value in out.values()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())

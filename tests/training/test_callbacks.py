@@ -51,6 +51,7 @@ def _best(tmp_path: Path, monkeypatch: Any, mode: Any, patience: int | None = No
     best = BestCheckpoint(tmp_path, "val/x", mode, patience)
     trainer = _Trainer(should_stop=False)
     module = object.__new__(Module)
+    module.__dict__["_resume"] = SimpleNamespace(validated_at=0)
 
     def validate(value: float) -> bool:
         module.__dict__["validation"] = {"val/x": value, "val/loss": 0.0}

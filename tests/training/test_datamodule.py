@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 import torch
 
 import graphium as gf
+from graphium.data.sampling import Sampling
 from graphium.errors import GraphiumError
 from graphium.training.datamodule import DataModule
 from graphium.training.display import quiet_lightning
@@ -41,12 +42,18 @@ def test_a_notebook_needs_no_hydra(table: Path, tmp_path: Path) -> None:
     assert {"val/loss", "val/mine/mae", "val/mine/auroc"} <= module.validation.keys()
 
 
-def test_a_checkpoint_of_lightnings_own_callback_resumes_exactly(table: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "sampling",
+    [Sampling(batch_size=8), Sampling(batch_size=8, max_nodes=35, epoch_fraction=0.7, shuffle="block", block_rows=4)],
+)
+def test_a_checkpoint_of_lightnings_own_callback_resumes_exactly(
+    table: Path, tmp_path: Path, sampling: Sampling
+) -> None:
     """In a notebook the checkpoint may come from ModelCheckpoint, saved in the middle of an epoch."""
 
     def fit(path: Path, resume: str | None, every: int) -> tuple[pl.LightningModule, Path]:
         featurizer = gf.Featurizer(encodings=[])
-        data = DataModule([gf.Dataset("mine", str(table), targets=["y"])], featurizer, batch_size=8,
+        data = DataModule([gf.Dataset("mine", str(table), targets=["y"])], featurizer, sampling=sampling,
                           store_dir=tmp_path / "stores", progress=False)  # fmt: skip
         torch.manual_seed(1)
         network = gf.build_network(data.spec, data.heads, width=16, depth=2, dropout=0.2)
@@ -74,6 +81,28 @@ def test_loaders_hold_their_own_part(table: Path, tmp_path: Path) -> None:
         rows = torch.cat([batch.row for batch in loader])  # type: ignore[union-attr]
         assert sorted(rows.tolist()) == [i for i, p in enumerate(parts) if p == PARTS.index(part)]
         assert len(loader) == -(-len(rows) // 16)
+
+
+def test_an_epoch_is_drawn_as_the_sampling_says(table: Path, tmp_path: Path) -> None:
+    sampling = Sampling(batch_size=8, max_nodes=30, epoch_fraction=0.5, shuffle="block", block_rows=4)
+    data = DataModule([gf.Dataset("mine", str(table), targets=["y"])], gf.Featurizer(encodings=[]), sampling=sampling,
+                      store_dir=tmp_path / "stores", progress=False)  # fmt: skip
+    module = gf.Module(gf.build_network(data.spec, data.heads, width=8, depth=1), data.heads)
+    trainer = _trainer(tmp_path)
+    with quiet_lightning():
+        trainer.fit(module, data)
+    loader = data.train_dataloader().loader
+    assert trainer.global_step == 2 * len(loader)
+    sizes = torch.tensor([(batch.num_graphs, batch.num_nodes) for batch in loader])
+    assert sizes[:, 0].max() <= 8 and sizes[:, 1].max() <= 30
+    assert abs(sizes[:, 0].sum() - 0.5 * data.mix.count("train")) <= 8
+
+
+def test_the_batch_size_is_said_once(table: Path) -> None:
+    dataset = gf.Dataset("mine", str(table), targets=["y"])
+    assert DataModule([dataset], gf.Featurizer()).sampling.batch_size == 256
+    with pytest.raises(GraphiumError, match="give one of the two"):
+        DataModule([dataset], gf.Featurizer(), batch_size=8, sampling=Sampling())
 
 
 def test_an_empty_part_is_no_loader(table: Path, tmp_path: Path) -> None:

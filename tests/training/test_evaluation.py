@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from graphium.data.batch import Labels
 from graphium.data.transforms import LabelTransform
 from graphium.errors import GraphiumError
 from graphium.training.evaluation import Evaluator, label_statistics
+from graphium.training.module import flatten_metrics
 from graphium.types import Task, group_tasks
 
 MEAN, SCALE = (-75.0, 3.0, 40.0), (10.0, 0.5, 7.0)
@@ -134,7 +136,7 @@ def test_binary_and_what_is_undefined():
 
 def test_nothing_seen_is_all_undefined():
     nothing = torch.empty(0, dtype=torch.int64), torch.empty(0)
-    statistics = {head.name: label_statistics(head, *nothing) for head in HEADS}
+    statistics = {head.name: label_statistics(head, [nothing]) for head in HEADS}
     report = Evaluator(HEADS, TRANSFORMS).compute(statistics)
     for dataset in report.values():
         for numbers in (dataset, dataset["baseline"]):
@@ -152,7 +154,7 @@ def training_statistics(seed=9):
     for head in HEADS:
         one = labels[head.name]
         value = TRANSFORMS[head.name].inverse(one.value, one.task)
-        statistics[head.name] = label_statistics(head, one.task, value)
+        statistics[head.name] = label_statistics(head, zip(one.task.split(7), value.split(7), strict=True))
         for column, task in enumerate(head.tasks):
             values[task.name] = value[one.task == column].numpy()
     return statistics, values
@@ -193,14 +195,14 @@ def test_baseline_is_the_training_mean_prevalence_and_frequency():
 def test_baseline_of_a_one_class_training_part_stays_finite():
     head = HEADS[-1]
     task = torch.tensor([0, 0, 0, 1, 1])
-    shares = label_statistics(head, task, torch.tensor([1.0, 1, 1, 0, 1]))
+    shares = label_statistics(head, [(task, torch.tensor([1.0, 1, 1, 0, 1]))])
     torch.testing.assert_close(shares[:2], torch.tensor([1 - 0.5 / 3, 0.5], dtype=torch.float64))
     assert shares[2:].isnan().all()
 
 
 def test_class_frequencies():
     head = next(head for head in HEADS if head.kind == "multiclass")
-    shares = label_statistics(head, torch.zeros(4, dtype=torch.int64), torch.tensor([0.0, 2, 2, 2]))
+    shares = label_statistics(head, [(torch.zeros(4, dtype=torch.int64), torch.tensor([0.0, 2, 2, 2]))])
     torch.testing.assert_close(shares, torch.tensor([[0.25, 0.5 / 4, 0.75]], dtype=torch.float64))
 
 
@@ -237,3 +239,22 @@ def test_a_broken_network_reports_null_and_no_error():
     report = evaluator.compute()
     assert report["one"]["pooled_mae_norm"] is None and report["two"]["auroc"] is None
     json.dumps(report, allow_nan=False)
+
+
+def test_bounds_are_counted_per_task():
+    predictions, labels = example()
+    (name,) = [head.name for head in HEADS if head.kind == "regression"][:1]
+    one = labels[name]
+    bound = torch.where(one.task == 0, 1, 0).to(torch.int8)
+    evaluator = Evaluator(HEADS, TRANSFORMS)
+    evaluator.update(predictions, {**labels, name: replace(one, bound=bound)})
+    report = evaluator.compute()
+    head = next(head for head in HEADS if head.name == name)
+    numbers = report[head.dataset]
+    assert numbers["n_bounds"] == {head.tasks[0].name: int((one.task == 0).sum())}
+    assert numbers["per_task"][head.tasks[0].name]["mae"] is None
+    assert all("n_bounds" not in other for dataset, other in report.items() if dataset != head.dataset)
+    assert not any("n_bounds" in key for key in flatten_metrics("val", report))
+    evaluator.reset()
+    evaluator.update(predictions, labels)
+    assert not any("n_bounds" in other for other in evaluator.compute().values())

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from graphium import registry
 from graphium.data.batch import Labels
 from graphium.errors import GraphiumError
-from graphium.training.losses import DEFAULT_LOSS, HeadLoss, Losses
+from graphium.training.losses import DEFAULT_LOSS, HeadLoss, Loss, Losses, check_bounds
 from graphium.types import Task, group_tasks
 
 CLASSES = {"regression": 0, "binary": 0, "multiclass": 4, "ordinal": 3}
@@ -200,3 +201,79 @@ def test_loss_of_the_wrong_kind_names_those_that_fit():
 def test_bad_loss_configuration(config, message):
     with pytest.raises(GraphiumError, match=message):
         HeadLoss(make_head("regression", json.loads(json.dumps(config))))
+
+
+BOUNDED = [name for name in registry.names("loss") if registry.lookup("loss", name).takes_bounds]
+
+
+def with_bounds(labels, seed=3):
+    bound = np.random.default_rng(seed).integers(-1, 2, len(labels.task)).astype(np.int8)
+    return replace(labels, bound=torch.from_numpy(bound))
+
+
+def dense_bounded(name, prediction, value, bound):
+    """The distance to what the bound allows, and the loss of that distance."""
+    error = prediction - value
+    error = np.where(bound > 0, np.minimum(error, 0), np.where(bound < 0, np.maximum(error, 0), error))
+    if name == "mae":
+        return np.abs(error)
+    if name == "mse":
+        return error**2
+    return np.where(np.abs(error) < 1, error**2 / 2, np.abs(error) - 0.5)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("name", BOUNDED)
+def test_bounds_are_those_of_the_dense_formula(name, seed):
+    labels, prediction = with_bounds(make_labels("regression", seed=seed)), make_prediction("regression") * 2
+    prediction.requires_grad_()
+    numerator, denominator = registry.build("loss", name)(prediction, labels)
+    numerator.sum().backward()
+    picked = prediction.detach()[labels.entity, labels.task].double().numpy()
+    value, bound = labels.value.double().numpy(), labels.bound.numpy()
+    element = dense_bounded(name, picked, value, bound) * labels.weight.double().numpy()
+    expected = torch.from_numpy(np.bincount(labels.task, element, minlength=6)).float()
+    torch.testing.assert_close(numerator, expected)
+    torch.testing.assert_close(denominator, labels.total)
+    kept = (picked - value) * bound > 0
+    gradient = prediction.grad[labels.entity, labels.task]
+    assert kept.any() and not kept.all()
+    assert not gradient[torch.from_numpy(kept)].any()
+    assert gradient[torch.from_numpy(~kept & (picked != value))].all()
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_bounds_of_zero_are_exact_labels(name):
+    labels, prediction = make_labels("regression"), make_prediction("regression")
+    exact = replace(labels, bound=torch.zeros_like(labels.task, dtype=torch.int8))
+    loss = registry.build("loss", name)
+    for a, b in zip(loss(prediction, labels), loss(prediction, exact), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_bounds_where_tasks_have_different_losses():
+    losses = ["mae", {"name": "huber", "delta": 0.5}, "", "mse", "mse", "mae"]
+    loss = HeadLoss(make_head("regression", *losses))
+    labels, prediction = with_bounds(make_labels("regression")), make_prediction("regression")
+    numerator, _ = loss(prediction, labels)
+    for task, config in enumerate(losses):
+        alone, _ = registry.build("loss", config or "mae")(prediction, labels)
+        torch.testing.assert_close(numerator[task], alone[task])
+
+
+class LogCosh(Loss):
+    def element(self, prediction, value):
+        return torch.log(torch.cosh(prediction - value))
+
+
+def test_a_loss_that_takes_no_bounds_refuses_them_at_set_up():
+    assert BOUNDED == ["huber", "mae", "mse"]
+    own = make_head("regression", "", f"{__name__}.LogCosh", dataset="mine")
+    other = make_head("binary", "", dataset="other")
+    check_bounds([own, other], [])
+    check_bounds([make_head("regression", "mae", "huber")], ["demo_graph_regression"])
+    message = (
+        rf"labels of mine \(t0, t1\) are bounds.*loss mae, {__name__}.LogCosh does not take.*one of huber, mae, mse"
+    )
+    with pytest.raises(GraphiumError, match=message):
+        check_bounds([own, other], [own.name])

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -238,6 +239,21 @@ def test_padding_is_no_label(kind):
     metrics = make_metrics(kind, 8)
     metrics.update(prediction, padded)
     assert_matches_reference(kind, metrics.compute(), prediction, labels)
+
+
+def test_bounds_enter_no_metric_and_are_counted():
+    prediction, labels = make_batch("regression")
+    exact = torch.arange(len(labels.task)) % 3 > 0
+    bound = torch.where(exact, 0, torch.arange(len(labels.task)) % 2 * 2 - 1).to(torch.int8)
+    padding = torch.arange(len(labels.task)) % 7 == 0
+    weight = torch.where(padding, 0.0, labels.weight)
+    metrics = make_metrics("regression", 8)
+    metrics.update(prediction, replace(labels, bound=bound, weight=weight))
+    kept = exact & ~padding
+    remaining = make_labels(labels.entity[kept], labels.task[kept], labels.value[kept], 8)
+    assert_matches_reference("regression", metrics.compute(), prediction, remaining)
+    counted = torch.bincount(labels.task[~exact & ~padding], minlength=8)
+    assert counted.sum() > 0 and torch.equal(metrics.scored().bounds, counted)
 
 
 @pytest.mark.parametrize("kind", KINDS)

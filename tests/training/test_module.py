@@ -169,3 +169,24 @@ def test_running_mean_leaves_an_open_step_out() -> None:
 def test_flatten_metrics_keeps_defined_numbers() -> None:
     report = {"alpha": {"mae": 1.5, "r2": None, "n_defined": {"mae": 1}, "per_task": {"y": {"mae": 1.5}}}}
     assert flatten_metrics("val", report) == {"val/alpha/mae": 1.5}
+
+
+@pytest.mark.parametrize("precision", ["32", "bf16-mixed"])
+@pytest.mark.parametrize("optimizer", ["adamw", {"name": "sgd", "lr": 1.0, "momentum": 0.0}])
+def test_gradients_are_clipped_in_every_precision(
+    precision: str, optimizer: Any, make_batch: Callable, tiny_network: Callable, fake_heads: tuple, tmp_path: Path
+) -> None:
+    options = TrainerOptions(max_epochs=1, progress=False, gradient_clip=1e-3, precision=precision)  # type: ignore[arg-type]
+    module = Module(tiny_network(2, noise=False), fake_heads, optimizer=optimizer, schedule=None)
+    before = {name: value.detach().clone() for name, value in module.network.named_parameters()}
+    with quiet_lightning():
+        trainer = pl.Trainer(
+            default_root_dir=tmp_path, **{**options.lightning_arguments(), "enable_checkpointing": False}
+        )
+        trainer.fit(module, _Data(make_batch, ROWS))
+    moved = torch.stack(
+        [(value.detach() - before[name]).square().sum() for name, value in module.network.named_parameters()]
+    )
+    assert trainer.global_step == 1 and moved.sum() > 0
+    if optimizer != "adamw":
+        assert float(moved.sum().sqrt().detach()) == pytest.approx(1e-3, rel=1e-3)

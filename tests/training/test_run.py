@@ -16,7 +16,7 @@ import pytest
 import torch
 import yaml
 
-from graphium.data.mix import build_mix
+from graphium.data.build import build_mix
 from graphium.data.transforms import LabelTransform
 from graphium.errors import GraphiumError
 from graphium.models.saved import load_model
@@ -74,12 +74,14 @@ def test_the_run_folder_is_complete(finished: RunResult) -> None:
         "config.yaml",
         "environment.json",
         "failures.csv",
+        "leaks.json",
         "metrics.csv",
         "metrics.json",
         "model/README.md",
         "model/config.yaml",
         "model/model.safetensors",
         "predictions/test.parquet",
+        *(f"splits/{name}.csv" for name in sorted(SMALL["data"]["datasets"])),
     ]
 
 

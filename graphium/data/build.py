@@ -1,0 +1,247 @@
+"""From the ``data`` section to a mix: judge it, resolve and prepare the tables, split, fit the transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from graphium.chem.featurizer import Featurizer
+from graphium.config import cache_dir
+from graphium.data.dataset import Dataset
+from graphium.data.labels import LabelBlock, label_key, prepare_labels
+from graphium.data.leaks import LeakSource, apply_policy, leaking_rows
+from graphium.data.mix import Mix, MixDataset
+from graphium.data.parts import assign_parts
+from graphium.data.prepare import describe_preparation, prepare_store
+from graphium.data.progress import StartStage, progress_bar
+from graphium.data.repeats import merge_labels, representatives
+from graphium.data.resolve import ResolvedDataset, resolve
+from graphium.data.sampling import Sampling
+from graphium.data.store import GraphStore
+from graphium.data.transforms import fit
+from graphium.data.work import content_key
+from graphium.errors import GraphiumError, suggest
+from graphium.registry import check_arguments
+from graphium.types import PARTS, HeadSpec, group_tasks
+
+
+@dataclass(frozen=True)
+class MixOptions(Sampling):
+    """What the ``data`` section says beyond the datasets themselves: how rows are drawn, and how tables are prepared.
+
+    ``limit``: use the first N molecules of every table. ``n_jobs``: preparation processes, -1 for all
+    cores. ``engine``: prepare on this machine (``local``) or on a Ray cluster (``ray``).
+    """
+
+    limit: int | None = None
+    n_jobs: int = 1
+    engine: Literal["local", "ray"] = "local"
+    on_bad_molecule: Literal["skip", "raise"] = "skip"
+
+    def __post_init__(self) -> None:
+        try:
+            super().__post_init__()
+        except GraphiumError as error:
+            raise GraphiumError(f"data.{error}") from None
+        if self.limit is not None and self.limit < 1:
+            raise GraphiumError(f"data.limit is {self.limit}; give a whole number of at least 1")
+        if self.n_jobs < 1 and self.n_jobs != -1:
+            raise GraphiumError(f"data.n_jobs is {self.n_jobs}; give a number of processes, or -1 for all cores")
+
+
+def check_data(data: Mapping[str, Any], *, where: str = "data") -> tuple[MixOptions, tuple[Dataset, ...]]:
+    """Judge a ``data`` section without touching a file.
+
+    The section holds the fields of :class:`MixOptions` and either ``datasets`` (name -> fields of
+    :class:`Dataset`) or the fields of one dataset directly.
+    """
+    option_names = set(MixOptions.__dataclass_fields__)
+    options = check_arguments(MixOptions, {k: v for k, v in data.items() if k in option_names}, where=where)
+    rest = {key: value for key, value in data.items() if key not in option_names}
+    if "datasets" not in rest:
+        name = rest.pop("name", None) or _name_from_path(rest.get("path"))
+        return MixOptions(**options), (Dataset.from_config(name, rest, where=where),)
+    named = rest.pop("datasets")
+    if rest:
+        key = next(iter(rest))
+        raise GraphiumError(
+            f"unknown key {where}.{key}; {suggest(key, [*option_names, 'datasets'])}; "
+            f"a dataset's own fields go to {where}.datasets.<name>"
+        )
+    if not isinstance(named, Mapping) or not named:
+        raise GraphiumError(f"{where}.datasets is {named!r}; give at least one dataset as name: fields")
+    for name, raw in named.items():
+        if isinstance(raw, Mapping) and "path" not in raw and len(named) > 1:
+            others = [other for other in named if other != name]
+            raise GraphiumError(f"{where}.datasets.{name} has no `path`; {suggest(name, others)}")
+    datasets = tuple(
+        Dataset.from_config(str(name), raw, where=f"{where}.datasets.{name}") for name, raw in named.items()
+    )
+    return MixOptions(**options), datasets
+
+
+def build_mix(
+    data: Mapping[str, Any] | Sequence[Dataset],
+    featurizer: Featurizer,
+    *,
+    data_dir: str | Path | None = None,
+    store_dir: str | Path | None = None,
+    options: MixOptions | None = None,
+    progress: bool = True,
+) -> Mix:
+    """Resolve, prepare, split and fit the datasets of a ``data`` section (or a list of ``Dataset``).
+
+    What a store already holds is reused. Computed splits have seeds of their own, so that runs with
+    several seeds are tested on the same molecules.
+
+    Args:
+        data: A ``data`` section, or datasets made in Python.
+        featurizer: What to compute for every molecule.
+        data_dir: The folder of the source files.
+        store_dir: The folder of the prepared stores; None is in the cache.
+        options: Limit, processes and so on for a list of datasets; a section says them itself.
+        progress: Print what was found in the tables, and the progress, to stderr.
+
+    Raises:
+        GraphiumError: a file, column, split or value that cannot be used.
+    """
+    said, datasets = check_data(data) if isinstance(data, Mapping) else (MixOptions(), tuple(data))
+    options = options or said
+    names = [dataset.name for dataset in datasets]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise GraphiumError(f"two datasets are named {twice!r}; give one of them another name")
+    # Every table is resolved before the first one is prepared: a typo must not cost an hour.
+    resolved = []
+    for dataset in datasets:
+        one = resolve(
+            dataset,
+            data_dir=Path(data_dir).expanduser() if data_dir is not None else None,
+            cache_dir=cache_dir() / "downloads",
+            limit=options.limit,
+            progress=progress,
+        )
+        _check_levels(one, featurizer)
+        resolved.append(one)
+        if progress:
+            _tell(f"{dataset.name}: {message}" for message in one.messages)
+    root = Path(store_dir) if store_dir is not None else cache_dir() / "stores"
+    if progress:
+        for one in resolved:
+            found = describe_preparation(one.table, one.smiles, featurizer, root)
+            _tell(f"{one.dataset.name}: {sentence}" for sentence in found)
+    prepared = [_prepare(one, featurizer, root, options, progress) for one in resolved]
+    return Mix([_finish(one) for one in _without_leaks(prepared)], featurizer.spec)
+
+
+def _check_levels(resolved: ResolvedDataset, featurizer: Featurizer) -> None:
+    task = next((task for task in resolved.tasks if task.level != "graph"), None)
+    if task is not None and not featurizer.keeps_atoms:
+        raise GraphiumError(
+            f"dataset {resolved.dataset.name!r}, task {task.name!r}: features.standardize changes the atoms of "
+            f"molecules, so that labels of level {task.level} lose their place; set features.standardize=none"
+        )
+
+
+def _prepare(
+    resolved: ResolvedDataset,
+    featurizer: Featurizer,
+    root: Path,
+    options: MixOptions,
+    progress: bool,
+) -> MixDataset:
+    """Prepare the molecules, the parts and the labels of one dataset; transforms are not fitted yet."""
+    dataset, table = resolved.dataset, resolved.table
+    said: list[str] = []
+    with progress_bar(dataset.name, progress) as bar:
+        store = prepare_store(
+            table,
+            resolved.smiles,
+            featurizer,
+            root,
+            name=dataset.name,
+            n_jobs=options.n_jobs,
+            engine=options.engine,
+            on_bad_molecule=options.on_bad_molecule,
+            progress=bar,
+        )
+        assigned = assign_parts(
+            dataset.split,
+            table,
+            store,
+            resolved.locate,
+            dataset=dataset.name,
+            n_jobs=options.n_jobs,
+            progress=bar,
+            tell=said.append,
+        )
+        parts, repeats = representatives(store.row_molecule, assigned, dataset.repeats)
+        said += [repeats] if repeats else []
+        heads = group_tasks(resolved.tasks)
+        blocks = {}
+        for head in heads:
+            block = prepare_labels(store, table, head, h_labels=dataset.h_labels, progress=bar)
+            if dataset.repeats == "mean" and repeats:
+                block, left_out = _merged(block, resolved, store, assigned, head, bar)
+                said += [f"{head.name}: {left_out:,} labels of repeats contradict each other"] if left_out else []
+            blocks[head.name] = block
+    unused = int(((assigned < 0) & (np.asarray(store.row_molecule) >= 0)).sum())
+    if unused:
+        said.append(f"{unused:,} row{'s are' if unused > 1 else ' is'} in no part and not used")
+    return MixDataset(dataset.name, resolved, store, heads, blocks, parts, tuple(said))
+
+
+def _merged(
+    block: LabelBlock, resolved: ResolvedDataset, store: GraphStore, parts: np.ndarray, head: HeadSpec, bar: StartStage
+) -> tuple[LabelBlock, int]:
+    """The labels with those of repeated molecules averaged in the same part."""
+    drawn = blake2b(np.ascontiguousarray(parts).data, digest_size=16).hexdigest()
+    key = content_key("mean", label_key(resolved.table, head, resolved.dataset.h_labels), drawn)
+    folder = store.folder / "labels" / f"{head.level}-{head.kind}-{key}"
+    return merge_labels(block, store, parts, folder, advance=bar("mean of repeats", store.num_rows), say=bar.say)
+
+
+def _without_leaks(prepared: Sequence[MixDataset]) -> Iterator[MixDataset]:
+    """Do with the test rows that show a training molecule of the mix what their dataset asks for."""
+    if all(dataset.resolved.dataset.leak == "report" for dataset in prepared):
+        yield from prepared
+        return
+    leaking = leaking_rows([LeakSource(d.name, d.store, d.parts) for d in prepared])
+    for dataset in prepared:
+        assigned, sentence = apply_policy(dataset.assigned, leaking[dataset.name], dataset.resolved.dataset.leak)
+        said = (*dataset.messages, sentence) if sentence else dataset.messages
+        yield replace(dataset, assigned=assigned, messages=said)
+
+
+def _finish(dataset: MixDataset) -> MixDataset:
+    """Fit the label transforms on the training part, and say which parts are empty."""
+    empty = [part for part in ("train", "val", "test") if not (dataset.parts == PARTS.index(part)).any()]
+    if "train" in empty:
+        raise GraphiumError(f"dataset {dataset.name!r} has no row in its training part; choose another split")
+    heads = []
+    for head in dataset.heads:
+        fitted = fit(head.tasks, partial(dataset.training_labels, head))
+        tasks = tuple(replace(task, transform=values) for task, values in zip(head.tasks, fitted, strict=True))
+        heads.append(replace(head, tasks=tasks))
+    said = (*dataset.messages, *(f"the {part} part is empty" for part in empty))
+    return replace(dataset, heads=tuple(heads), messages=said)
+
+
+def _tell(messages: Iterable[str]) -> None:
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    for message in messages:
+        console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+def _name_from_path(path: Any) -> str:
+    stem = Path(str(path)).name.split(".")[0] if path else "table"
+    cleaned = "".join(c if c.isalnum() or c in "_-" else "_" for c in stem)
+    return cleaned or "table"
