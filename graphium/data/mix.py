@@ -14,7 +14,7 @@ from torch import Tensor
 
 from graphium.data.assemble import write_failures
 from graphium.data.batch import GraphBatch
-from graphium.data.gather import Gather, concat
+from graphium.data.gather import Gather, Pairs, concat
 from graphium.data.labels import LabelBlock
 from graphium.data.leaks import LeakSource, find_leaks
 from graphium.data.loader import BatchLoader, one_sampling
@@ -58,6 +58,14 @@ class MixDataset:
         code = PARTS.index(part)
         found = (failure._replace(dataset=self.name) for failure in self.store.failures())
         return [failure for failure in found if self.assigned[failure.row] == code]
+
+    def num_labels(self, head: HeadSpec) -> int:
+        """Labels of the rows that are in a part."""
+        block, total = self.blocks[head.name], 0
+        for start in range(0, len(self.parts), _ROWS_AT_ONCE):
+            ptr = np.asarray(block.ptr[start : start + _ROWS_AT_ONCE + 1])
+            total += int(np.diff(ptr)[self.parts[start : start + _ROWS_AT_ONCE] >= 0].sum())
+        return total * (block.num_tasks if block.is_dense else 1)
 
     def training_labels(self, head: HeadSpec) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Labels of the training part, those of some rows at a time.
@@ -105,15 +113,18 @@ class Mix:
         rows = self.rows(part)
         return rows[torch.arange(len(rows))]
 
-    def gather(self, index: Tensor) -> GraphBatch:
-        """Build the batch of some (table, row) pairs, int64 ``[n, 2]``; graphs are grouped by table."""
+    def gather(self, index: Tensor, pairs: Pairs = "labelled") -> GraphBatch:
+        """Build the batch of some (table, row) pairs, int64 ``[n, 2]``; graphs are grouped by table.
+
+        ``pairs``: where tasks are about pairs of atoms, carry those with labels, or all of every molecule.
+        """
         batches = []
         for number, gather in enumerate(self._gathers):
             rows = index[index[:, 0] == number, 1]
             if rows.numel():
-                batches.append(gather(rows))
+                batches.append(gather(rows, pairs))
         if not batches:
-            batches = [self._gathers[0](index[:0, 1])]
+            batches = [self._gathers[0](index[:0, 1], pairs)]
         return concat(batches, heads=self.heads)
 
     def loader(
@@ -175,7 +186,7 @@ class Mix:
                         "kind": head.kind,
                         "classes": head.num_classes,
                         "tasks": head.num_tasks,
-                        "labels": d.blocks[head.name].num_labels,
+                        "labels": d.num_labels(head),
                     }
                     for head in d.heads
                 ],

@@ -18,6 +18,7 @@ from graphium.data.batch import GraphBatch
 from graphium.data.columns import slices
 from graphium.data.loader import BatchLoader
 from graphium.data.mix import Mix, MixDataset
+from graphium.data.sampling import Sampling
 from graphium.data.store import GraphStore
 from graphium.training.evaluation import Evaluator, label_statistics
 from graphium.types import PARTS, HeadSpec
@@ -82,7 +83,7 @@ def evaluate(
     mix: Mix,
     part: str,
     *,
-    batch_size: int,
+    sampling: Sampling,
     device: torch.device,
     precision: str = "32",
     statistics: Mapping[str, Tensor] | None = None,
@@ -90,10 +91,11 @@ def evaluate(
 ) -> dict[str, dict[str, Any]]:
     """Metrics of one part by dataset, in the keys of ``metrics.json``; only datasets with rows in it.
 
-    ``statistics`` (:func:`training_statistics`) adds the baseline; ``writer`` collects the predictions.
+    ``sampling`` bounds the batches. ``statistics`` (:func:`training_statistics`) adds the baseline; ``writer``
+    collects the predictions.
     """
     evaluator = Evaluator(mix.heads, mix.transforms)
-    for batch, predictions in predict(network, mix.loader(part, batch_size=batch_size), device, precision):
+    for batch, predictions in predict(network, mix.loader(part, sampling=sampling), device, precision):
         evaluator.update(predictions, batch.labels)
         if writer is not None:
             writer.add(batch, predictions)

@@ -325,7 +325,7 @@ def _finish(
             network,
             mix,
             part,
-            batch_size=settings.data.batch_size,
+            sampling=settings.data,
             device=device,
             precision=options.precision,
             statistics=statistics,
