@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from graphium.config import compose
     from graphium.data.batch import GraphBatch, Labels
     from graphium.data.build import build_mix
-    from graphium.data.dataset import Dataset, TaskGroup
+    from graphium.data.datasets.dataset import Dataset, TaskGroup
     from graphium.data.mix import Mix
-    from graphium.data.store import GraphStore
+    from graphium.data.store.graph_store import GraphStore
     from graphium.errors import GraphiumError
     from graphium.models.saved import load_model, save_model
     from graphium.nn.network import Network, build_network
@@ -34,11 +34,11 @@ __version__ = "0.1.0"
 
 _HOMES: dict[str, str] = {
     "DataModule": "graphium.training.datamodule",
-    "Dataset": "graphium.data.dataset",
+    "Dataset": "graphium.data.datasets.dataset",
     "FeatureSpec": "graphium.types",
     "Featurizer": "graphium.chem.featurizer",
     "GraphBatch": "graphium.data.batch",
-    "GraphStore": "graphium.data.store",
+    "GraphStore": "graphium.data.store.graph_store",
     "GraphiumError": "graphium.errors",
     "HeadSpec": "graphium.types",
     "Labels": "graphium.data.batch",
@@ -46,7 +46,7 @@ _HOMES: dict[str, str] = {
     "Module": "graphium.training.module",
     "Network": "graphium.nn.network",
     "Task": "graphium.types",
-    "TaskGroup": "graphium.data.dataset",
+    "TaskGroup": "graphium.data.datasets.dataset",
     "TrainerOptions": "graphium.training.options",
     "build_mix": "graphium.data.build",
     "build_network": "graphium.nn.network",

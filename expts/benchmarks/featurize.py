@@ -26,8 +26,8 @@ from rdkit import Chem
 from timing import interleave, report
 
 from graphium.chem.featurizer import Featurizer
-from graphium.data.prepare import prepare_store
-from graphium.data.readers import Table
+from graphium.data.store.prepare import prepare_store
+from graphium.data.tables.readers import Table
 
 REQUIRED, REQUIRED_WITHOUT_ENCODINGS = 0.28, 0.35
 

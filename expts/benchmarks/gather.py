@@ -21,9 +21,9 @@ from torch_geometric.data import Batch, Data
 from graphium.chem.featurizer import Featurizer
 from graphium.data.batch import GraphBatch
 from graphium.data.gather import Gather
-from graphium.data.labels import prepare_labels
-from graphium.data.prepare import prepare_store
-from graphium.data.readers import Table
+from graphium.data.labels.block import prepare_labels
+from graphium.data.store.prepare import prepare_store
+from graphium.data.tables.readers import Table
 from graphium.types import Task, group_tasks
 
 ROWS, BATCH, REPEATS = 20_000, 512, 15

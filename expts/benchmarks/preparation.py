@@ -34,10 +34,10 @@ from rdkit import Chem, RDLogger
 from timing import report
 
 from graphium.chem.featurizer import Featurizer
-from graphium.data.labels import prepare_labels
-from graphium.data.prepare import prepare_store
-from graphium.data.readers import Table
-from graphium.data.store import GraphStore, check
+from graphium.data.labels.block import prepare_labels
+from graphium.data.store.graph_store import GraphStore, check
+from graphium.data.store.prepare import prepare_store
+from graphium.data.tables.readers import Table
 from graphium.types import Task, group_tasks
 
 # Of RDKit's bare parse on as many processes; the most memory of all processes; the most disk.

@@ -25,8 +25,8 @@ from timing import report
 
 from graphium.chem.featurizer import Featurizer
 from graphium.data.build import MixOptions, build_mix
-from graphium.data.dataset import Dataset
-from graphium.data.store import GraphStore
+from graphium.data.datasets.dataset import Dataset
+from graphium.data.store.graph_store import GraphStore
 
 JOBS = 2
 # 0.85 of what one process reaches on ZINC12k; the most memory of all processes.

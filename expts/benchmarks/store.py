@@ -20,9 +20,9 @@ from timing import interleave, report
 
 from graphium.chem.featurizer import Featurizer
 from graphium.data.gather import Gather
-from graphium.data.labels import LabelBlock
-from graphium.data.sampling import Draws, Sampling
-from graphium.data.store import GraphStore
+from graphium.data.labels.block import LabelBlock
+from graphium.data.sampling.draws import Draws, Sampling
+from graphium.data.store.graph_store import GraphStore
 
 BATCH, PER_TURN, REPEATS = 512, 16, 25
 IN_CACHE = 2048

@@ -19,7 +19,7 @@ import graphium as gf
 from graphium.config import compose
 from graphium.data.build import build_mix
 from graphium.data.mix import Mix
-from graphium.data.sampling import Sampling
+from graphium.data.sampling.draws import Sampling
 from graphium.training.callbacks import History
 from graphium.training.display import quiet_lightning
 

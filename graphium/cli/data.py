@@ -16,7 +16,7 @@ from graphium.cli.terminal import fail, tell
 from graphium.errors import GraphiumError
 
 if TYPE_CHECKING:
-    from graphium.data.catalogue import Entry
+    from graphium.data.datasets.catalogue import Entry
 
 app = typer.Typer(help="List, describe, download, prepare and check data sets.", no_args_is_help=True)
 
@@ -28,7 +28,7 @@ ConfigDir = Annotated[Path | None, typer.Option(help="A folder with your own gro
 @app.command("list")
 def list_datasets(config_dir: ConfigDir = None) -> None:
     """List the known data sets and mixes."""
-    from graphium.data.catalogue import catalogue, known_mixes
+    from graphium.data.datasets.catalogue import catalogue, known_mixes
 
     console = Console()
     left = {entry.name: entry for entry in catalogue(config_dir)}
@@ -44,8 +44,8 @@ def list_datasets(config_dir: ConfigDir = None) -> None:
 def info(name: Name, config_dir: ConfigDir = None) -> None:
     """Describe a data set or a mix: files, labels, split, addresses."""
     from graphium.config import cache_dir
-    from graphium.data.catalogue import find, find_all, known_mixes
-    from graphium.data.download import cached
+    from graphium.data.datasets.catalogue import find, find_all, known_mixes
+    from graphium.data.datasets.download import cached
 
     console = Console()
     mix = next((mix for mix in known_mixes(config_dir) if mix.name == name), None)
@@ -77,8 +77,8 @@ def download(
     from rich.filesize import decimal
 
     from graphium.config import cache_dir
-    from graphium.data import download as downloads
-    from graphium.data.catalogue import find_all
+    from graphium.data.datasets import download as downloads
+    from graphium.data.datasets.catalogue import find_all
 
     entries = {entry.name: entry for name in names for entry in find_all(name, config_dir)}
     cache = cache_dir() / "downloads"
@@ -134,7 +134,7 @@ def check(
 ) -> None:
     """Verify prepared tables; name every damaged file."""
     from graphium.config import cache_dir
-    from graphium.data.store import check as check_store
+    from graphium.data.store.graph_store import check as check_store
 
     roots = folders or [cache_dir() / "stores"]
     stores = [store for root in roots for store in _stores(root)]

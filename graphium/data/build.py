@@ -13,19 +13,19 @@ import numpy as np
 
 from graphium.chem.featurizer import Featurizer
 from graphium.config import cache_dir
-from graphium.data.dataset import Dataset
-from graphium.data.labels import LabelBlock, label_key, prepare_labels
-from graphium.data.leaks import LeakSource, apply_policy, leaking_rows
+from graphium.data.datasets.dataset import Dataset
+from graphium.data.datasets.resolve import ResolvedDataset, resolve
+from graphium.data.labels.block import LabelBlock, label_key, prepare_labels
+from graphium.data.labels.repeats import merge_labels, representatives
+from graphium.data.labels.transforms import fit
 from graphium.data.mix import Mix, MixDataset
-from graphium.data.parts import assign_parts
-from graphium.data.prepare import describe_preparation, prepare_store
-from graphium.data.progress import StartStage, progress_bar
-from graphium.data.repeats import merge_labels, representatives
-from graphium.data.resolve import ResolvedDataset, resolve
-from graphium.data.sampling import Sampling
-from graphium.data.store import GraphStore
-from graphium.data.transforms import fit
-from graphium.data.work import content_key
+from graphium.data.sampling.draws import Sampling
+from graphium.data.splits.leaks import LeakSource, apply_policy, leaking_rows
+from graphium.data.splits.parts import assign_parts
+from graphium.data.store.graph_store import GraphStore
+from graphium.data.store.prepare import describe_preparation, prepare_store
+from graphium.data.store.progress import StartStage, progress_bar
+from graphium.data.store.work import content_key
 from graphium.errors import GraphiumError, suggest
 from graphium.registry import check_arguments
 from graphium.types import PARTS, HeadSpec, group_tasks

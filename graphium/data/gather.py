@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from graphium.data.batch import GraphBatch, Labels
-from graphium.data.labels import LabelBlock
-from graphium.data.store import GraphStore
-from graphium.data.transforms import LabelTransform
+from graphium.data.labels.block import LabelBlock
+from graphium.data.labels.transforms import LabelTransform
+from graphium.data.store.graph_store import GraphStore
 from graphium.errors import GraphiumError
 from graphium.types import FeatureSpec, HeadSpec
 

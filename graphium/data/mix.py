@@ -12,17 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graphium.data.assemble import write_failures
 from graphium.data.batch import GraphBatch
+from graphium.data.datasets.resolve import ResolvedDataset
 from graphium.data.gather import Gather, Pairs, concat
-from graphium.data.labels import LabelBlock
-from graphium.data.leaks import LeakSource, find_leaks
-from graphium.data.loader import BatchLoader, one_sampling
-from graphium.data.part_rows import PartRows
-from graphium.data.resolve import ResolvedDataset
-from graphium.data.sampling import Draws, Sampling
-from graphium.data.store import Failure, GraphStore
-from graphium.data.transforms import LabelTransform
+from graphium.data.labels.block import LabelBlock
+from graphium.data.labels.transforms import LabelTransform
+from graphium.data.sampling.draws import Draws, Sampling
+from graphium.data.sampling.loader import BatchLoader, one_sampling
+from graphium.data.sampling.part_rows import PartRows
+from graphium.data.splits.leaks import LeakSource, find_leaks
+from graphium.data.store.assemble import write_failures
+from graphium.data.store.graph_store import Failure, GraphStore
 from graphium.types import PARTS, FeatureSpec, HeadSpec
 
 # Rows whose labels are held at once; a row may have thousands.

@@ -10,15 +10,15 @@ import pytorch_lightning as pl
 
 from graphium.data.batch import GraphBatch
 from graphium.data.build import MixOptions, build_mix
-from graphium.data.loader import BatchLoader, one_sampling
 from graphium.data.mix import Mix
-from graphium.data.sampling import Sampling
+from graphium.data.sampling.draws import Sampling
+from graphium.data.sampling.loader import BatchLoader, one_sampling
 from graphium.errors import GraphiumError
 from graphium.types import FeatureSpec, HeadSpec
 
 if TYPE_CHECKING:
     from graphium.chem.featurizer import Featurizer
-    from graphium.data.dataset import Dataset
+    from graphium.data.datasets.dataset import Dataset
 
 
 class DataModule(pl.LightningDataModule):

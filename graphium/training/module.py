@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from graphium.data.batch import GraphBatch
-from graphium.data.transforms import LabelTransform
+from graphium.data.labels.transforms import LabelTransform
 from graphium.errors import GraphiumError
 from graphium.registry import PartConfig, build
 from graphium.training.checkpoint import RESUME_KEY, ResumeState, resumable_loops, snapshot_random_states

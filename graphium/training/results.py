@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from graphium.chem.parse import readable
 from graphium.data.batch import GraphBatch
-from graphium.data.columns import slices
-from graphium.data.loader import BatchLoader
 from graphium.data.mix import Mix, MixDataset
-from graphium.data.sampling import Sampling
-from graphium.data.store import GraphStore
+from graphium.data.sampling.draws import Sampling
+from graphium.data.sampling.loader import BatchLoader
+from graphium.data.store.columns import slices
+from graphium.data.store.graph_store import GraphStore
 from graphium.training.evaluation import Evaluator, label_statistics
 from graphium.types import PARTS, HeadSpec
 

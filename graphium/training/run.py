@@ -22,9 +22,9 @@ from rich.console import Console
 import graphium
 from graphium.chem.featurizer import Featurizer
 from graphium.data.build import MixOptions, build_mix, check_data
-from graphium.data.columns import disk_errors
 from graphium.data.mix import Mix
-from graphium.data.split_files import write_split
+from graphium.data.splits.files import write_split
+from graphium.data.store.columns import disk_errors
 from graphium.errors import GraphiumError, suggest
 from graphium.models.saved import plain, save_model
 from graphium.nn.network import Network, build_network, check_network

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from graphium.cli.main import main
-from graphium.data.catalogue import catalogue, known_mixes
+from graphium.data.datasets.catalogue import catalogue, known_mixes
 
 
 def start(monkeypatch: pytest.MonkeyPatch, *words: str) -> object:

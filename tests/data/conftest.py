@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from graphium.chem.featurizer import Featurizer
-from graphium.data.readers import Table
+from graphium.data.tables.readers import Table
 
 LAPLACIAN = {"name": "laplacian", "k": 4}
 RANDOM_WALK = {"name": "rw_return_probs", "steps": 5}

@@ -9,7 +9,7 @@ import pytest
 from graphium.chem.featurizer import Featurizer
 from graphium.data import build as build_module
 from graphium.data.build import MixOptions, build_mix, check_data
-from graphium.data.dataset import Dataset
+from graphium.data.datasets.dataset import Dataset
 from graphium.errors import GraphiumError
 
 PARTS = ["train", "val", "test", "train", "test", "train", "val", "test"]

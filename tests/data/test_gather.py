@@ -14,11 +14,11 @@ from torch import Tensor
 from graphium.chem.featurizer import Featurizer
 from graphium.data.batch import GraphBatch, Labels
 from graphium.data.gather import Gather, concat
-from graphium.data.labels import LabelBlock, prepare_labels
-from graphium.data.prepare import prepare_store
-from graphium.data.readers import Table
-from graphium.data.store import GraphStore
-from graphium.data.transforms import LabelTransform
+from graphium.data.labels.block import LabelBlock, prepare_labels
+from graphium.data.labels.transforms import LabelTransform
+from graphium.data.store.graph_store import GraphStore
+from graphium.data.store.prepare import prepare_store
+from graphium.data.tables.readers import Table
 from graphium.errors import GraphiumError
 from graphium.types import HeadSpec, Task, group_tasks
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from graphium.data.batch import GraphBatch
 from graphium.data.gather import Gather, concat
-from graphium.data.labels import LabelBlock
-from graphium.data.transforms import LabelTransform
+from graphium.data.labels.block import LabelBlock
+from graphium.data.labels.transforms import LabelTransform
 from graphium.errors import GraphiumError
 from graphium.types import FeatureSpec, HeadSpec, Property, Task, group_tasks
 

@@ -11,9 +11,9 @@ import torch
 
 from graphium.chem.featurizer import Featurizer
 from graphium.data.build import build_mix
-from graphium.data.dataset import Dataset
+from graphium.data.datasets.dataset import Dataset
 from graphium.data.mix import Mix
-from graphium.data.sampling import Sampling
+from graphium.data.sampling.draws import Sampling
 from graphium.errors import GraphiumError
 from graphium.types import PARTS
 

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 
 import graphium as gf
-from graphium.data.sampling import Sampling
+from graphium.data.sampling.draws import Sampling
 from graphium.errors import GraphiumError
 from graphium.training.datamodule import DataModule
 from graphium.training.display import quiet_lightning

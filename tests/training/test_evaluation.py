@@ -9,7 +9,7 @@ import torch
 from sklearn import metrics as sk
 
 from graphium.data.batch import Labels
-from graphium.data.transforms import LabelTransform
+from graphium.data.labels.transforms import LabelTransform
 from graphium.errors import GraphiumError
 from graphium.training.evaluation import Evaluator, label_statistics
 from graphium.training.module import flatten_metrics

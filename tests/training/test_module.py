@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from graphium.data.batch import GraphBatch
-from graphium.data.loader import BatchLoader
+from graphium.data.sampling.loader import BatchLoader
 from graphium.errors import GraphiumError
 from graphium.training.datamodule import EpochLoader
 from graphium.training.display import quiet_lightning

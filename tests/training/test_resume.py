@@ -12,7 +12,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from graphium.data.loader import BatchLoader
+from graphium.data.sampling.loader import BatchLoader
 from graphium.training.callbacks import Averaging, BestCheckpoint, History, Interrupted, InterruptGuard, LastCheckpoint
 from graphium.training.datamodule import EpochLoader
 from graphium.training.display import quiet_lightning

@@ -17,7 +17,7 @@ import torch
 import yaml
 
 from graphium.data.build import build_mix
-from graphium.data.transforms import LabelTransform
+from graphium.data.labels.transforms import LabelTransform
 from graphium.errors import GraphiumError
 from graphium.models.saved import load_model
 from graphium.training.module import Module

@@ -1,0 +1,245 @@
+"""From a dataset's task groups to its tasks: patterns expanded, columns judged, kind and level inferred."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from graphium.data.datasets.dataset import Dataset, TaskGroup
+from graphium.data.datasets.infer import class_names, distinct_cells, infer_level
+from graphium.data.datasets.long import level_of
+from graphium.data.datasets.patterns import match, select_columns, split_patterns
+from graphium.data.labels.transforms import check_transform, default_transform
+from graphium.data.tables.cells import index_columns
+from graphium.data.tables.facts import LARGEST, ColumnFacts, scan
+from graphium.data.tables.readers import Table, quoting
+from graphium.errors import GraphiumError, suggest
+from graphium.registry import build
+from graphium.types import Kind, Level, Task
+
+# So many names stand in the sentence that sums up the tasks.
+_SHOWN = 20
+
+
+def choose_tasks(dataset: Dataset, table: Table, smiles: str) -> tuple[list[Task], list[str]]:
+    """Choose the label columns of a dataset and say what they are.
+
+    Returns:
+        The tasks in the order of the groups, their transforms not fitted; and sentences that name each
+        column that was accepted or left out, with the reason.
+
+    Raises:
+        GraphiumError: a column that is missing, empty or no label, an open level, a column named twice.
+    """
+    reserved = _reserved(dataset, table, smiles)
+    wanted = [[] if g.compute is not None else split_patterns(g.columns, table)[0] for g in dataset.groups]
+    for name in (word for words in wanted for word in words if word in reserved):
+        raise GraphiumError(f"dataset {dataset.name!r}: {name!r} is {reserved[name]} and cannot be a label too")
+    matched = {name for words in wanted for word in words for name in match(word, table.columns)}
+    columns = [name for name in table.columns if name in matched and name not in reserved]
+    open_level = any(group.level is None for group in dataset.groups)
+    # Lists that say themselves which atoms they are about need not be as long as the molecule.
+    by_length = [name for name in columns if not _is_indexed(name, table)]
+    facts = scan(table, columns, smiles, levels=by_length if open_level else ())
+    tasks: list[Task] = []
+    messages: list[str] = []
+    taken: dict[str, str] = dict(reserved)
+    for group in dataset.groups:
+        if group.compute is not None:
+            tasks.append(_computed_task(dataset, group))
+            continue
+        _check_qualifiers(dataset, group, table)
+        names, said = select_columns(group.columns, table, facts, taken, group.level)
+        messages += said
+        if not names:
+            raise GraphiumError(
+                f"dataset {dataset.name!r}: {', '.join(group.columns)} takes no column of {table.name}"
+                f"{' (' + '; '.join(said) + ')' if said else ''}; name the label columns{quoting(table.columns)}"
+            )
+        twice = next((name for name in names if name in taken), None)
+        if twice is not None:
+            raise GraphiumError(f"dataset {dataset.name!r}: column {twice!r} stands in two task groups; keep one")
+        tasks += _group_tasks(dataset, group, [facts[name] for name in names], table)
+        taken.update(dict.fromkeys(names, "named in another task group"))
+    return tasks, messages + _task_sentences(tasks, facts) + _class_sentences(tasks) + _bound_sentences(tasks, facts)
+
+
+def _is_indexed(name: str, table: Table) -> bool:
+    return bool(index_columns(name, table.columns))
+
+
+def _check_qualifiers(dataset: Dataset, group: TaskGroup, table: Table) -> None:
+    if isinstance(group.qualifier, dict):
+        strange = next((name for name in group.qualifier if not match(name, table.columns)), None)
+        if strange is not None:
+            raise GraphiumError(
+                f"dataset {dataset.name!r}: the qualifier of {strange!r} is named, which is no column; "
+                f"{suggest(strange, table.columns)}"
+            )
+    table.require(_qualifiers(group))
+
+
+def _qualifiers(group: TaskGroup) -> list[str]:
+    if group.qualifier is None:
+        return []
+    return [group.qualifier] if isinstance(group.qualifier, str) else list(group.qualifier.values())
+
+
+def _reserved(dataset: Dataset, table: Table, smiles: str) -> dict[str, str]:
+    reserved = {smiles: "the SMILES column"}
+    for name in table.columns if dataset.long is not None else ():
+        reserved.update(dict.fromkeys(index_columns(name, table.columns), f"the numbers of the atoms of {name!r}"))
+    for group in dataset.groups:
+        reserved.update(dict.fromkeys(_qualifiers(group), "a qualifier column"))
+    if isinstance(dataset.split, Mapping) and isinstance(dataset.split.get("column"), str):
+        reserved[dataset.split["column"]] = "the split column"
+    computed = (group.columns[0] for group in dataset.groups if group.compute is not None)
+    return {**reserved, **dict.fromkeys(computed, "a computed label")}
+
+
+def _computed_task(dataset: Dataset, group: TaskGroup) -> Task:
+    part = build("computed_label", group.compute)
+    name = group.columns[0]
+    level, kind = group.level or part.level, group.kind or part.kind
+    return _task(dataset, group, name, level, kind, (), unit=group.unit_of(name) or part.unit)
+
+
+def _group_tasks(dataset: Dataset, group: TaskGroup, columns: Sequence[ColumnFacts], table: Table) -> list[Task]:
+    classes = tuple(group.classes or ())
+    if group.kind in ("multiclass", "ordinal") and not classes:
+        classes = tuple(class_names(distinct_cells(table, [facts.name for facts in columns])))
+        if len(classes) < 2:
+            raise GraphiumError(
+                f"dataset {dataset.name!r}: {', '.join(f.name for f in columns)} has {len(classes)} distinct value"
+                f"{'s' * (len(classes) != 1)}, and {group.kind} needs at least 2; name the classes or change the kind"
+            )
+    tasks = []
+    for facts in columns:
+        kind = group.kind or facts.kind
+        _judge(dataset, facts, kind, bool(classes))
+        level = _level(dataset, group, facts, table)
+        tasks.append(_task(dataset, group, facts.name, level, kind, classes, unit=group.unit_of(facts.name)))
+    return tasks
+
+
+def _level(dataset: Dataset, group: TaskGroup, facts: ColumnFacts, table: Table) -> Level:
+    if dataset.long is not None and _is_indexed(facts.name, table):
+        level = level_of(dataset.long)
+        if group.level not in (None, level):
+            raise GraphiumError(
+                f"dataset {dataset.name!r}, target column {facts.name!r} is in long form at level {level}, and the "
+                f"level is said to be {group.level}; leave the level out"
+            )
+        return level
+    level = group.level or infer_level(facts, dataset.name)
+    _judge_level(dataset, facts, level)
+    return level
+
+
+def _task(
+    dataset: Dataset, group: TaskGroup, name: str, level: Level, kind: Kind, classes: tuple[str, ...], *, unit: str
+) -> Task:
+    transform: Any = group.transform or dataset.transform
+    # A transform said for the whole dataset means its regression tasks.
+    if group.transform is None and kind != "regression":
+        transform = None
+    transform = transform or default_transform(kind)
+    check_transform(transform, kind, f"dataset {dataset.name!r}, task {name!r}")
+    return Task(
+        name=name,
+        dataset=dataset.name,
+        level=level,
+        kind=kind,
+        num_classes=len(classes) if kind in ("multiclass", "ordinal") else 0,
+        classes=classes,
+        unit=unit,
+        loss=group.loss or dataset.loss or "",
+        transform={"name": transform} if isinstance(transform, str) else dict(transform),
+        qualifier=group.qualifier_of(name) or "",
+    )
+
+
+def _judge(dataset: Dataset, facts: ColumnFacts, kind: Kind, has_classes: bool) -> None:
+    """Refuse a column whose cells cannot be labels of this kind, before anything is prepared."""
+    place = f"dataset {dataset.name!r}, target column {facts.name!r}"
+    if facts.present == 0:
+        raise GraphiumError(f"{place} is empty in every row; leave it out or name another column")
+    if facts.form == "time":
+        raise GraphiumError(f"{place} holds dates; labels are numbers, lists of numbers or classes")
+    if has_classes:
+        return
+    if facts.odd is not None:
+        row, cell = facts.odd
+        if facts.num_odd == facts.present:
+            raise GraphiumError(
+                f"{place} holds text, e.g. {cell!r} in row {row}; say data.kind=multiclass, or name another column"
+            )
+        raise GraphiumError(
+            f"{place}, row {row}: {cell!r} is not a number ({facts.num_odd} of {facts.present} cells are not); "
+            "mend or empty the cell"
+        )
+    if facts.infinite is not None:
+        raise GraphiumError(
+            f"{place}, row {facts.infinite}: the value is infinite or beyond {LARGEST:g}; mend or empty the cell"
+        )
+    if kind != "regression" and facts.bounds:
+        raise GraphiumError(
+            f"{place} holds {facts.bounds:,} bounds such as >10, and the kind is {kind}; bounds are for regression"
+        )
+    if kind == "binary" and facts.not_binary is not None:
+        row, value = facts.not_binary
+        raise GraphiumError(
+            f"{place}, row {row}: {value:g} is not 0 or 1, and the kind is binary; "
+            "mend the cell or say data.kind=regression"
+        )
+
+
+def _judge_level(dataset: Dataset, facts: ColumnFacts, level: Level) -> None:
+    # Lists of pairs are labels in long form only, whose level is not judged.
+    if not facts.can_be(level) or (level == "nodepair" and facts.form == "list"):
+        raise GraphiumError(
+            f"dataset {dataset.name!r}, target column {facts.name!r} holds {facts.holds}, and level {level} takes "
+            f"{_WANTED[level]}; leave the level out or name another column"
+        )
+
+
+_WANTED = {
+    "graph": "one value per molecule",
+    "node": "lists, one element per atom",
+    "edge": "lists, one element per bond",
+    "nodepair": "square matrices, one row and one column per atom",
+}
+
+
+def _task_sentences(tasks: Iterable[Task], facts: Mapping[str, ColumnFacts]) -> list[str]:
+    """One sentence for each group of tasks of the same level and kind."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for task in tasks:
+        groups.setdefault((task.level, task.kind), []).append(task.name)
+    sentences = []
+    for (level, kind), names in groups.items():
+        present = sum(facts[name].present for name in names if name in facts)
+        cells = f", {present:,} cell{'s' * (present != 1)}" if present else ""
+        shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+        sentences.append(f"{len(names)} {level} {kind} task{'s' * (len(names) != 1)} ({shown}){cells}")
+    return sentences
+
+
+def _class_sentences(tasks: Iterable[Task]) -> list[str]:
+    """One sentence for each set of class names that tasks share: which class has which number."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for task in tasks:
+        if task.classes and task.classes != tuple(map(str, range(len(task.classes)))):
+            groups.setdefault(task.classes, []).append(task.name)
+    return [
+        f"classes of {', '.join(names[:_SHOWN])}{', ...' * (len(names) > _SHOWN)}: "
+        + ", ".join(f"{number} = {name}" for number, name in enumerate(classes[:_SHOWN]))
+        + (", ..." if len(classes) > _SHOWN else "")
+        for classes, names in groups.items()
+    ]
+
+
+def _bound_sentences(tasks: Iterable[Task], facts: Mapping[str, ColumnFacts]) -> list[str]:
+    """How many values are known only to lie above or below something."""
+    counts = {task.name: facts[task.name].bounds for task in tasks if task.name in facts and facts[task.name].bounds}
+    return [f"{name}: {count:,} values are bounds, as in >10" for name, count in counts.items()]

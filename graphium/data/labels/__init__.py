@@ -1,0 +1,1 @@
+"""Labels from cells to blocks on disk, and their transforms."""

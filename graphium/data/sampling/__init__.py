@@ -1,0 +1,1 @@
+"""What an epoch draws, in which batches."""

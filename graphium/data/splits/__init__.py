@@ -1,0 +1,1 @@
+"""Which part every row belongs to, and what leaks between parts."""

@@ -1,0 +1,1 @@
+"""A prepared table on disk, and how it is made."""

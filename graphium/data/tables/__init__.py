@@ -1,0 +1,1 @@
+"""Tables as files: where they are, their columns, their cells."""
