@@ -236,15 +236,21 @@ def _made_files(chosen: Sequence[Setting], folders: Sequence[Path]) -> Iterator[
     files = {s.key: _given_file(s) for s in chosen if s.package is None and _looks_like_path(s.value)}
     with tempfile.TemporaryDirectory(prefix="graphium-config-") as folder:
         mixes = _options("data", folders)
-        (Path(folder) / "data").mkdir()
-        for name in _options("dataset", folders):
-            if name not in mixes:
-                alone = f"defaults:\n  - {DATASET_OPTION}{name}: {name}\n"
-                (Path(folder) / "data" / f"{name}.yaml").write_text(alone, encoding="utf-8")
         copies = {group: Path(folder) / group / f"{_FILE_OPTION}.yaml" for group in files}
-        for group, path in files.items():
-            copies[group].parent.mkdir(exist_ok=True)
-            copies[group].write_bytes(path.read_bytes())
+        try:
+            (Path(folder) / "data").mkdir()
+            for name in _options("dataset", folders):
+                if name not in mixes:
+                    alone = f"defaults:\n  - {DATASET_OPTION}{name}: {name}\n"
+                    (Path(folder) / "data" / f"{name}.yaml").write_text(alone, encoding="utf-8")
+            for group, path in files.items():
+                copies[group].parent.mkdir(exist_ok=True)
+                copies[group].write_bytes(path.read_bytes())
+        except OSError as error:
+            raise GraphiumError(
+                f"the configuration cannot be composed in {folder} ({error.strerror or error}); make room there, "
+                "or name another folder for temporary files with TMPDIR"
+            ) from None
         try:
             yield Path(folder), files
         except GraphiumError as error:

@@ -16,6 +16,8 @@ from graphium.errors import GraphiumError
 _LABELLED: tuple[tuple[str, ...], ...] = ((), ("data",), ("data", "datasets", "*"))
 # Settings that are lists of names, where `a,b` means `[a,b]`.
 _LISTS: tuple[str, ...] = ("targets",)
+# Two ways to say one thing: what a word says takes the place of what a file says in the other way.
+_INSTEAD: dict[str, str] = {"tasks": "targets", "targets": "tasks"}
 # Keys of a part that are parts of their own and stay when the part is replaced.
 _STAYS: dict[tuple[str, ...], tuple[str, ...]] = {("optim",): ("schedule",)}
 
@@ -77,11 +79,13 @@ def apply(config: dict[str, Any], settings: Sequence[Setting]) -> list[str]:
     Shorter keys go first, so ``model.layer.eps=0.1 model.layer=gin`` means the same in either order.
     """
     messages: list[str] = []
+    said = {setting.key for setting in settings}
     for setting in sorted(settings, key=lambda s: (s.delete, len(s.path) - (s.path[-1] == "name"))):
         if setting.delete:
             _delete(config, setting)
         else:
             _set(config, setting, messages)
+            _drop_other_way(config, setting, said, messages)
     return messages
 
 
@@ -146,6 +150,17 @@ def _set(config: dict[str, Any], setting: Setting, messages: list[str]) -> None:
                 old["name"] = value
                 return
         node[last] = value
+
+
+def _drop_other_way(config: Any, setting: Setting, said: set[str], messages: list[str]) -> None:
+    *parents, last = setting.path
+    other = ".".join([*parents, _INSTEAD.get(last, last)])
+    if setting.path[0] != "data" or last not in _INSTEAD or other in said:
+        return
+    for word in parents:
+        config = config[word] if isinstance(config, dict) else None
+    if isinstance(config, dict) and config.pop(_INSTEAD[last], None) is not None:
+        messages.append(f"{setting.key} takes the place of {other}")
 
 
 def _step_into(node: Any, word: str, setting: Setting, depth: int) -> Any:

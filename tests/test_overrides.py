@@ -135,6 +135,19 @@ def test_the_schedule_stays_when_the_optimiser_is_replaced() -> None:
     assert "lr=0.002" in messages[0]
 
 
+def test_what_a_word_says_of_the_labels_takes_the_place_of_what_the_file_says() -> None:
+    config: dict[str, Any] = {"data": {"targets": "*", "datasets": {"qm9": {"tasks": [{"columns": ["A"]}]}}}}
+    said = apply(config, parse(["data.tasks=[{columns: [y]}]", "data.datasets.qm9.targets=[homo]"]))
+    assert config == {"data": {"tasks": [{"columns": ["y"]}], "datasets": {"qm9": {"targets": ["homo"]}}}}
+    assert sorted(said) == [
+        "data.datasets.qm9.targets takes the place of data.datasets.qm9.tasks",
+        "data.tasks takes the place of data.targets",
+    ]
+    config = {"data": {"targets": "*"}}
+    assert apply(config, parse(["~data.targets", "data.tasks=[{columns: [y]}]"])) == []
+    assert list(config["data"]) == ["tasks"]
+
+
 def test_positions_in_lists() -> None:
     config = {"features": {"encodings": [{"name": "laplacian", "k": 8}, "rw_return_probs"]}}
     changed(config, "features.encodings.0.k=4", "features.encodings.1.steps=5")

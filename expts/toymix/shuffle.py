@@ -25,6 +25,7 @@ from graphium.training.display import quiet_lightning
 
 SAMPLINGS = {
     "full": Sampling(batch_size=256),
+    "block, as by default": Sampling(batch_size=256, shuffle="block"),
     "block, 128 of 16 rows": Sampling(batch_size=256, shuffle="block", block_rows=16, window_blocks=128),
     "block, 16 of 64 rows": Sampling(batch_size=256, shuffle="block", block_rows=64, window_blocks=16),
 }

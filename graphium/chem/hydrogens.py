@@ -5,9 +5,9 @@ from __future__ import annotations
 from array import array
 
 import numpy as np
-from rdkit import Chem
+from rdkit import Chem, rdBase
 
-from graphium.chem.parse import UnusableMolecule, is_molblock, written_molecule
+from graphium.chem.parse import UnusableMolecule, is_molblock, read_molecule, written_molecule
 
 _NUMBER = "_written"
 
@@ -20,6 +20,20 @@ def may_write_hydrogens(text: str) -> bool:
     """
     # RDKit also leaves out mapped hydrogens, and reads the isotope 0 as none: [H:1], [0H].
     return "[H" in text or "[0" in text or ("\n" in text and is_molblock(text))
+
+
+def count_with_hydrogens(text: object) -> tuple[int, int]:
+    """Atoms and bonds of a text's molecule with all its hydrogens, those too that the text does not write.
+
+    >>> count_with_hydrogens("C"), count_with_hydrogens("no molecule")
+    ((5, 4), (-1, -1))
+    """
+    try:
+        with rdBase.BlockLogs():
+            mol = read_molecule(text, "explicit_h")
+    except UnusableMolecule:
+        return -1, -1
+    return mol.GetNumAtoms(), mol.GetNumBonds()
 
 
 def removed_hydrogens(text: str, heavy: Chem.Mol) -> tuple[array[int], array[int]] | None:

@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from graphium.cli.terminal import fail, tell
+from graphium.cli.terminal import fail
 from graphium.errors import GraphiumError
+from graphium.messages import tell
 
 if TYPE_CHECKING:
     from graphium.data.datasets.catalogue import Entry

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from graphium.cli import data
-from graphium.cli.terminal import run_app, tell
+from graphium.cli.terminal import run_app
+from graphium.messages import tell
 
 app = typer.Typer(
     help="Graph networks for tables of molecules. To train one: graphium-train --help",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from typing import NoReturn
 
 import typer
 from rich.console import Console
 
 from graphium.errors import GraphiumError
+from graphium.messages import tell
 
 # The exit code of Ctrl-C.
 _STOPPED = 130
@@ -40,10 +40,3 @@ def fail(sentence: str) -> NoReturn:
     console.print("[bold red]Error:[/] ", end="")
     console.print(" ".join(sentence.split()), markup=False, highlight=False, soft_wrap=True)
     sys.exit(1)
-
-
-def tell(sentences: Iterable[str]) -> None:
-    """Print remarks to stderr, one a line, so that stdout holds the result alone."""
-    console = Console(stderr=True)
-    for sentence in sentences:
-        console.print(sentence, markup=False, highlight=False, soft_wrap=True)

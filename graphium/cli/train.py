@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from graphium.cli.terminal import run_app, tell
+from graphium.cli.terminal import run_app
+from graphium.messages import tell
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
@@ -27,6 +29,7 @@ from graphium.data.store.prepare import describe_preparation, prepare_store
 from graphium.data.store.progress import StartStage, progress_bar
 from graphium.data.store.work import content_key
 from graphium.errors import GraphiumError, suggest
+from graphium.messages import alike, tell
 from graphium.registry import check_arguments
 from graphium.types import PARTS, HeadSpec, group_tasks
 
@@ -65,11 +68,22 @@ def check_data(data: Mapping[str, Any], *, where: str = "data") -> tuple[MixOpti
     options = check_arguments(MixOptions, {k: v for k, v in data.items() if k in option_names}, where=where)
     rest = {key: value for key, value in data.items() if key not in option_names}
     if "datasets" not in rest:
+        strange = next((key for key in rest if key not in Dataset.__dataclass_fields__), None)
+        if strange is not None:
+            known = [*Dataset.__dataclass_fields__, *option_names]
+            raise GraphiumError(f"unknown key {where}.{strange}; {suggest(strange, known)}")
         name = rest.pop("name", None) or _name_from_path(rest.get("path"))
         return MixOptions(**options), (Dataset.from_config(name, rest, where=where),)
     named = rest.pop("datasets")
     if rest:
         key = next(iter(rest))
+        if key in Dataset.__dataclass_fields__:
+            only = next(iter(named)) if isinstance(named, Mapping) and len(named) == 1 and "path" not in rest else None
+            too = "" if only else ", and the other fields of that table there too"
+            raise GraphiumError(
+                f"{where}.{key} describes one table, and {where} has `datasets`; write "
+                f"{where}.datasets.{only or 'NAME'}.{key}{too}"
+            )
         raise GraphiumError(
             f"unknown key {where}.{key}; {suggest(key, [*option_names, 'datasets'])}; "
             f"a dataset's own fields go to {where}.datasets.<name>"
@@ -77,6 +91,11 @@ def check_data(data: Mapping[str, Any], *, where: str = "data") -> tuple[MixOpti
     if not isinstance(named, Mapping) or not named:
         raise GraphiumError(f"{where}.datasets is {named!r}; give at least one dataset as name: fields")
     for name, raw in named.items():
+        misplaced = next((key for key in raw if key in option_names), None) if isinstance(raw, Mapping) else None
+        if misplaced is not None:
+            raise GraphiumError(
+                f"{where}.datasets.{name}.{misplaced} is one setting for all datasets; write {where}.{misplaced}"
+            )
         if isinstance(raw, Mapping) and "path" not in raw and len(named) > 1:
             others = [other for other in named if other != name]
             raise GraphiumError(f"{where}.datasets.{name} has no `path`; {suggest(name, others)}")
@@ -130,12 +149,11 @@ def build_mix(
         _check_levels(one, featurizer)
         resolved.append(one)
         if progress:
-            _tell(f"{dataset.name}: {message}" for message in one.messages)
+            tell(f"{dataset.name}: {message}" for message in one.messages)
     root = Path(store_dir) if store_dir is not None else cache_dir() / "stores"
     if progress:
-        for one in resolved:
-            found = describe_preparation(one.table, one.smiles, featurizer, root)
-            _tell(f"{one.dataset.name}: {sentence}" for sentence in found)
+        described = [(d, describe_preparation(d.table, d.smiles, featurizer, root)) for d in resolved]
+        tell(alike(f"{d.dataset.name}: {sentence}" for d, found in described for sentence in found))
     prepared = [_prepare(one, featurizer, root, options, progress) for one in resolved]
     return Mix([_finish(one) for one in _without_leaks(prepared)], featurizer.spec)
 
@@ -181,7 +199,10 @@ def _prepare(
             progress=bar,
             tell=said.append,
         )
-        parts, repeats = representatives(store.row_molecule, assigned, dataset.repeats)
+        try:
+            parts, repeats = representatives(store.row_molecule, assigned, dataset.repeats)
+        except GraphiumError as error:
+            raise GraphiumError(f"dataset {dataset.name!r}: {error}") from None
         said += [repeats] if repeats else []
         heads = group_tasks(resolved.tasks)
         blocks = {}
@@ -194,7 +215,8 @@ def _prepare(
     unused = int(((assigned < 0) & (np.asarray(store.row_molecule) >= 0)).sum())
     if unused:
         said.append(f"{unused:,} row{'s are' if unused > 1 else ' is'} in no part and not used")
-    return MixDataset(dataset.name, resolved, store, heads, blocks, parts, tuple(said))
+    split = assigned if dataset.repeats == "mean" else parts
+    return MixDataset(dataset.name, resolved, store, heads, blocks, parts, split, tuple(said))
 
 
 def _merged(
@@ -214,9 +236,20 @@ def _without_leaks(prepared: Sequence[MixDataset]) -> Iterator[MixDataset]:
         return
     leaking = leaking_rows([LeakSource(d.name, d.store, d.parts) for d in prepared])
     for dataset in prepared:
-        assigned, sentence = apply_policy(dataset.assigned, leaking[dataset.name], dataset.resolved.dataset.leak)
+        policy, rows = dataset.resolved.dataset.leak, leaking[dataset.name]
+        assigned, sentence = apply_policy(dataset.assigned, rows, policy)
         said = (*dataset.messages, sentence) if sentence else dataset.messages
-        yield replace(dataset, assigned=assigned, messages=said)
+        # Rows that were merged share the molecule and the part of the one that stands for them.
+        split, _ = apply_policy(dataset.split, _of_same_molecules(dataset.store, rows), policy)
+        yield replace(dataset, assigned=assigned, split=split, messages=said)
+
+
+def _of_same_molecules(store: GraphStore, rows: np.ndarray) -> np.ndarray:
+    """The rows of the molecules that some rows show; bool ``[rows]``."""
+    molecule = np.asarray(store.row_molecule)
+    shown = np.zeros(store.num_molecules, bool)
+    shown[molecule[rows]] = True
+    return (molecule >= 0) & shown[molecule]
 
 
 def _finish(dataset: MixDataset) -> MixDataset:
@@ -233,15 +266,9 @@ def _finish(dataset: MixDataset) -> MixDataset:
     return replace(dataset, heads=tuple(heads), messages=said)
 
 
-def _tell(messages: Iterable[str]) -> None:
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    for message in messages:
-        console.print(message, markup=False, highlight=False, soft_wrap=True)
-
-
 def _name_from_path(path: Any) -> str:
-    stem = Path(str(path)).name.split(".")[0] if path else "table"
-    cleaned = "".join(c if c.isalnum() or c in "_-" else "_" for c in stem)
+    # Several files are named after what their names begin with: `shard_*.csv` is `shard`.
+    names = [Path(str(one)).name.split(".")[0] for one in (path if isinstance(path, list) else [path or "table"])]
+    stem = re.split(r"[*?\[]", os.path.commonprefix(names))[0]
+    cleaned = "".join(c if c.isalnum() or c in "_-" else "_" for c in stem).strip("_-")
     return cleaned or "table"

@@ -33,8 +33,9 @@ _ROWS_AT_ONCE = 4096
 class MixDataset:
     """One prepared dataset of a mix.
 
-    ``assigned`` int8 ``[rows]``: part of every row as the split says, an index in ``types.PARTS``, -1 in
-    none. ``messages``: what preparation found, beyond ``resolved.messages``.
+    ``assigned`` int8 ``[rows]``: part of every row that is used, an index in ``types.PARTS``, -1 in none.
+    ``split`` int8 ``[rows]``: the same with the rows whose labels were merged into those of another row: the
+    split that makes this dataset again. ``messages``: what preparation found, beyond ``resolved.messages``.
     """
 
     name: str
@@ -43,6 +44,7 @@ class MixDataset:
     heads: tuple[HeadSpec, ...]
     blocks: Mapping[str, LabelBlock]
     assigned: np.ndarray
+    split: np.ndarray
     messages: tuple[str, ...] = ()
 
     @cached_property

@@ -151,7 +151,10 @@ class BestCheckpoint(Checkpoint):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Module)
-        self._take_note(trainer, pl_module)
+        # A run that is resumed from inside a step walks through its micro-batches, and what fell between
+        # them, a second time.
+        if pl_module.validated_at != self._seen:
+            self._take_note(trainer, pl_module)
         self._stop_if_patience_is_over(trainer)
 
     def _take_note(self, trainer: pl.Trainer, module: Module) -> None:
@@ -280,6 +283,9 @@ class History(Callback):
         row["seconds"] = round(self.clock.seconds, 3)
         row["molecules_per_second"] = round(self.clock.speed * trainer.world_size, 1)
         self.clock.reset()
+        if self.rows and (self.rows[-1]["epoch"], self.rows[-1]["step"]) == (row["epoch"], row["step"]):
+            # A validation that a resumed run repeats: the row of the first one has the training before it.
+            return
         self.rows.append({**row, **numbers})
         if trainer.is_global_zero:
             write_rows(self.path, self.rows)

@@ -21,7 +21,7 @@ from graphium.data.sampling.loader import BatchLoader
 from graphium.data.store.columns import slices
 from graphium.data.store.graph_store import GraphStore
 from graphium.training.evaluation import Evaluator, label_statistics
-from graphium.types import PARTS, HeadSpec
+from graphium.types import PARTS, HeadSpec, Task
 
 Predictions = Mapping[str, Tensor]
 
@@ -151,7 +151,7 @@ class PredictionTable:
     def _smiles_column(self) -> str:
         """The user's own name of the column, or ``smiles`` where datasets differ."""
         names = {dataset.resolved.smiles for dataset in self.mix.datasets}
-        return names.pop() if len(names) == 1 else "smiles"
+        return names.pop() if len(names) == 1 and names.isdisjoint(_OWN_COLUMNS) else "smiles"
 
     def frame(self) -> pd.DataFrame:
         """The whole table, datasets one after another in the order of their rows, ``status`` last."""
@@ -175,14 +175,20 @@ class PredictionTable:
 
 def task_columns(heads: Sequence[HeadSpec]) -> dict[str, list[str]]:
     """Column names of every head's tasks: ``task``, or ``dataset/task`` where the name means something else too."""
-    datasets: dict[str, set[str]] = {name: {""} for name in _OWN_COLUMNS}
+    datasets: dict[str, set[str]] = {name: {""} for name in (*_OWN_COLUMNS, "smiles")}
     for head in heads:
         for task in head.tasks:
             datasets.setdefault(task.name, set()).add(task.dataset)
+            for share in (f"{task.name}[{name}]" for name in _class_names(head, task)):
+                datasets.setdefault(share, set()).add("")
     return {
         head.name: [f"{t.dataset}/{t.name}" if len(datasets[t.name]) > 1 else t.name for t in head.tasks]
         for head in heads
     }
+
+
+def _class_names(head: HeadSpec, task: Task) -> tuple[str, ...]:
+    return task.classes or tuple(str(number) for number in range(head.num_classes))
 
 
 def in_label_units(head: HeadSpec, restored: Tensor, raw: Tensor) -> Any:
@@ -202,7 +208,7 @@ def in_label_units(head: HeadSpec, restored: Tensor, raw: Tensor) -> Any:
     probabilities = raw.double().softmax(-1).cpu().numpy()
 
     def columns(index: int) -> list[tuple[str, np.ndarray]]:
-        names = head.tasks[index].classes or tuple(str(number) for number in range(head.num_classes))
+        names = _class_names(head, head.tasks[index])
         best = np.array(names, dtype=object)[probabilities[:, index].argmax(-1)]
         return [("", best), *((f"[{name}]", probabilities[:, index, k]) for k, name in enumerate(names))]
 

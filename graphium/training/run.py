@@ -227,7 +227,8 @@ def _train(
         facts={"name": settings.config.get("name"), "graphium": graphium.__version__, **kept},
         metrics=metrics,
     )
-    console.print(result_table(metrics))
+    if metrics:
+        console.print(result_table(metrics))
     console.print(f"weights: {kept['weights']}; everything is in {run_dir}", highlight=False, soft_wrap=True)
     return RunResult(run_dir, metrics, network)
 
@@ -277,7 +278,7 @@ def _write_data(run_dir: Path, mix: Mix) -> None:
     _write_json(run_dir / "leaks.json", mix.leaks)
     for dataset in mix.datasets:
         ending = "csv" if dataset.store.num_rows <= _CSV_ROWS else "parquet"
-        write_split(run_dir / "splits" / f"{dataset.name}.{ending}", dataset.parts)
+        write_split(run_dir / "splits" / f"{dataset.name}.{ending}", dataset.split)
 
 
 def _steps_in_all(options: TrainerOptions, per_epoch: int) -> int:

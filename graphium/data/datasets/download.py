@@ -27,6 +27,7 @@ from graphium.data.store.columns import disk_errors
 from graphium.data.tables.memo import Memo
 from graphium.data.tables.sources import Source
 from graphium.errors import GraphiumError
+from graphium.messages import tell
 
 # Seconds without a byte.
 _TIMEOUT = 30.0
@@ -244,7 +245,7 @@ def _alone(target: Path, progress: bool) -> Iterator[FileIO]:
             fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if progress:
-                _tell(f"{target.name} is being downloaded by another process; waiting for it")
+                tell([f"{target.name} is being downloaded by another process; waiting for it"])
             fcntl.flock(part, fcntl.LOCK_EX)
         if path.exists() and os.path.samestat(os.fstat(part.fileno()), path.stat()):
             break
@@ -332,12 +333,6 @@ def _mend(name: str) -> str:
     return f"put {name!r} into a folder and give that with data_dir=FOLDER"
 
 
-def _tell(sentence: str) -> None:
-    from rich.console import Console
-
-    Console(stderr=True).print(sentence, markup=False, highlight=False, soft_wrap=True)
-
-
 @contextmanager
 def _bar(name: str, shown: bool) -> Iterator[Any]:
     """A progress bar: a function of bytes so far and bytes in all (None: unknown)."""
@@ -353,7 +348,7 @@ def _bar(name: str, shown: bool) -> Iterator[Any]:
     )
     console = Console(stderr=True)
     if shown and not console.is_terminal:
-        _tell(f"downloading {name}")
+        tell([f"downloading {name}"])
     with Progress(*columns, console=console, disable=not (shown and console.is_terminal), transient=True) as progress:
         task = progress.add_task(name, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)

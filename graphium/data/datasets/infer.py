@@ -101,7 +101,11 @@ def distinct_cells(table: Table, columns: Sequence[str]) -> set[str]:
             column = frame[name]
             if form_of(column) == "list":
                 lists, _ = to_lists(column)
-                column = pd.Series(lists.value if lists else [], dtype=np.float64)
+                if lists is None:
+                    raise GraphiumError(
+                        f"column {name!r} holds lists of something else than numbers; give the classes as numbers"
+                    )
+                column = pd.Series(lists.value, dtype=np.float64)
             cells, missing = to_texts(column)
             found.update(cells[~missing].unique())
             if len(found) > _MAX_CLASSES:
@@ -113,16 +117,20 @@ def distinct_cells(table: Table, columns: Sequence[str]) -> set[str]:
 
 
 def class_names(names: Iterable[str]) -> list[str]:
-    """Order class names: whole numbers by value with the gaps filled, anything else by the alphabet.
+    """Order class names: whole numbers by value with the gaps filled, other numbers by value, texts by the alphabet.
 
     >>> class_names({"3", "1"}), class_names({"low", "high"})
     (['1', '2', '3'], ['high', 'low'])
     """
     names = set(names)
     try:
-        numbers = sorted(int(name) for name in names)
+        ordered = sorted(names, key=lambda name: (float(name), name))
     except ValueError:
         return sorted(names)
+    # A number written otherwise, as 007, is a name.
+    if not all(name.lstrip("-").isdecimal() and str(int(name)) == name for name in names):
+        return ordered
+    numbers = [int(name) for name in ordered]
     if numbers and numbers[-1] - numbers[0] < _MAX_CLASSES:
         return [str(number) for number in range(numbers[0], numbers[-1] + 1)]
     return [str(number) for number in numbers]

@@ -29,10 +29,12 @@ from graphium.data.tables.readers import Table, shorten
 from graphium.errors import GraphiumError
 from graphium.types import Level
 
-LONG_VERSION = 1
+LONG_VERSION = 2
 _CHUNK = 262_144
 # Molecules whose lines are held in memory at a time.
 _PARTITION = 65_536
+# Numbers of atoms and bonds are written as int32.
+_LARGEST = np.iinfo(np.int32).max
 _TYPE = {"": pa.float64(), "@atom": pa.int32(), "@bond": pa.int32(), "@first": pa.int32(), "@second": pa.int32()}
 _LINE = np.dtype([("row", "<i8"), ("task", "<i4"), ("first", "<i4"), ("second", "<i4"), ("value", "<f8")])
 
@@ -58,7 +60,7 @@ def widen(
         GraphiumError: a column that is missing, a number that is none, two rows with one key.
     """
     lines = long_table or table
-    values, index = _value_columns(long, lines), _index_columns(long)
+    values, index = _value_columns(long, lines), long.numbers
     key = long.key if long_table is None else long.molecule_key or long.key
     lines.require([long.key, *values, *index, *([long.task] if long.task else [])])
     table.require([key])
@@ -75,7 +77,8 @@ def widen(
                 _write_rows(table, long, [*values, *index, long.task], smiles, draft / "rows.parquet")
                 os.replace(draft / "rows.parquet", rows)
             base = Table(rows) if long_table is None else table
-            said = _write_lists(base, key, lines, long, values, index, draft)
+            text = smiles if long_table is None else None
+            said = _write_lists(base, key, lines, long, values, index, text, draft)
             os.replace(draft / "lists.parquet", lists)
             (draft / "about.json").write_text(json.dumps(said))
             os.replace(draft / "about.json", about)
@@ -96,29 +99,11 @@ def _value_columns(long: LongForm, lines: Table) -> list[str]:
         if not names:
             lines.require([name])
         found += [column for column in names if column not in found]
-    if not found:
-        raise GraphiumError("long.values names no column; give the label columns, e.g. long.values=[shift]")
     return found
 
 
-def _index_columns(long: LongForm) -> list[str]:
-    given = {"atom": long.atom, "bond": long.bond, "pair": long.pair}
-    said = [name for name, columns in given.items() if columns is not None]
-    if len(said) != 1:
-        raise GraphiumError(
-            f"the long form names {' and '.join(f'long.{name}' for name in said) or 'no column of numbers'}; "
-            "give exactly one of long.atom, long.bond and long.pair"
-        )
-    columns = given[said[0]]
-    names = [columns] if isinstance(columns, str) else list(columns or [])
-    wanted = {"atom": (1,), "bond": (1, 2), "pair": (2,)}[said[0]]
-    if len(names) not in wanted:
-        raise GraphiumError(f"long.{said[0]} names {len(names)} columns; give {' or '.join(map(str, wanted))}")
-    return names
-
-
 def _suffixes(long: LongForm) -> list[str]:
-    if long.pair is not None or isinstance(long.bond, list) and len(long.bond) == 2:
+    if len(long.numbers) == 2:
         return ["@first", "@second"]
     return ["@atom"] if long.atom is not None else ["@bond"]
 
@@ -143,20 +128,36 @@ def _write_rows(table: Table, long: LongForm, leave_out: Sequence[str | None], s
 
 
 def _write_lists(
-    base: Table, key: str, lines: Table, long: LongForm, values: Sequence[str], index: Sequence[str], draft: Path
+    base: Table,
+    key: str,
+    lines: Table,
+    long: LongForm,
+    values: Sequence[str],
+    index: Sequence[str],
+    text: str | None,
+    draft: Path,
 ) -> str:
-    """Write one row of lists per row of ``base``; returns the sentence that says what was read."""
+    """Write one row of lists per row of ``base``; returns the sentence that says what was read.
+
+    ``text`` is the column in which every line writes its molecule again, None where only ``base`` does.
+    """
     order, hashes = _lookup(base, key)
+    spellings = None
+    if text is not None:
+        spellings = np.concatenate([_spellings(frame[text])[0] for _, frame in base.chunks([text], _CHUNK)])
     tasks = _task_names(lines, long, values)
     partitions = max(1, -(-base.num_rows // _PARTITION))
     read = unknown = 0
     with ExitStack() as stack:
         files = [stack.enter_context((draft / f"{number}.lines").open("wb")) for number in range(partitions)]
-        for first, frame in lines.chunks([long.key, *values, *index, *([long.task] if long.task else [])], _CHUNK):
+        columns = [long.key, *values, *index, *(name for name in (long.task, text) if name)]
+        for first, frame in lines.chunks(columns, _CHUNK):
             place = np.searchsorted(hashes, wanted := _hashes(frame[long.key], long.key))
             is_known = hashes[np.minimum(place, len(hashes) - 1)] == wanted
             read, unknown = read + len(frame), unknown + int((~is_known).sum())
             row = order[np.minimum(place, len(order) - 1)]
+            if text is not None and spellings is not None:
+                _check_spelling(frame, long.key, text, spellings[row], lines)
             for piece in _records(frame, first, row, is_known, long, values, index, tasks, lines):
                 part = piece["row"] // _PARTITION
                 for number in np.unique(part).tolist():
@@ -169,9 +170,15 @@ def _write_lists(
             stop = min(start + _PARTITION, base.num_rows)
             entries = np.fromfile(draft / f"{number}.lines", _LINE)
             writer.write_table(pa.table(_lists(entries, start, stop, tasks, suffixes), schema=schema))
+    if read and unknown == read and not base.limited:
+        raise GraphiumError(
+            f"no line of {lines.name} is about a molecule of {base.name}: {long.key!r} holds "
+            f"{shorten(frame[long.key].iloc[0])} there, and {key!r} {shorten(base.column(key).iloc[0])} here; "
+            "name the columns that hold the same keys with long.key and long.molecule_key"
+        )
     of = "" if long.path is None else f" of {lines.name}"
     said = f"{read:,} lines{of} in long form give {', '.join(list(tasks)[:20])} of {base.num_rows:,} molecules"
-    return said + (f"; {unknown:,} lines are about molecules that the table lacks" if unknown else "")
+    return said + (f"; {unknown:,} lines are about molecules that are not among them" if unknown else "")
 
 
 def _lookup(base: Table, key: str) -> tuple[np.ndarray, np.ndarray]:
@@ -188,6 +195,25 @@ def _lookup(base: Table, key: str) -> tuple[np.ndarray, np.ndarray]:
             "be told apart; name a column that differs with long.molecule_key"
         )
     return order, hashes
+
+
+def _spellings(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """64-bit hash of every text, uint64, and whether the cell is empty."""
+    text, missing = to_texts(column)
+    return pd.util.hash_array(text.to_numpy(object), categorize=False), missing
+
+
+def _check_spelling(frame: pd.DataFrame, key: str, text: str, first: np.ndarray, lines: Table) -> None:
+    """Refuse lines that write their molecule otherwise than its first line: their atoms have other numbers."""
+    own, missing = _spellings(frame[text])
+    other = np.flatnonzero((own != first) & ~missing)
+    if len(other):
+        place = int(other[0])
+        raise GraphiumError(
+            f"{lines.name}, row {frame.index[place]}: {shorten(frame[text].iloc[place])} is not the text of the first "
+            f"line with {key!r} {shorten(frame[key].iloc[place])}, and atoms count in the order of the text; write a "
+            "molecule in one way in all of its lines, or name a key that tells the ways apart with long.key"
+        )
 
 
 def _task_names(lines: Table, long: LongForm, values: Sequence[str]) -> dict[str, int]:
@@ -234,7 +260,7 @@ def _records(
 def _whole(column: pd.Series, base: int, place: str) -> np.ndarray:
     """Numbers of atoms or bonds, counted from 0."""
     number, strange = to_numbers(column)
-    wrong = np.isnan(number) | (number != np.round(number)) | (number < base)
+    wrong = np.isnan(number) | (number != np.round(number)) | (number < base) | (number - base > _LARGEST)
     wrong[strange] = True
     if wrong.any():
         where = int(np.argmax(wrong))
@@ -265,9 +291,11 @@ def _lists(
 
 
 def _hashes(column: pd.Series, name: str) -> np.ndarray:
-    """64-bit hash of every key, uint64: the same for 7, 7.0 and "7"."""
+    """64-bit hash of every key, uint64: the same for 7, 7.0, "7" and "007", as readers of tables take them."""
     text, missing = to_texts(column)
     if missing.any():
         row = column.index[int(np.argmax(missing))]
         raise GraphiumError(f"column {name!r}, row {row}: the key of the long form is empty; mend the cell")
+    if not pd.api.types.is_numeric_dtype(column.dtype):
+        text = text.str.replace(r"^0*(\d+)(?:\.0*)?$", r"\1", regex=True)
     return pd.util.hash_array(text.to_numpy(object), categorize=False)

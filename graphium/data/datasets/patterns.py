@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from graphium.data.datasets.infer import words_of
 from graphium.data.tables.facts import ColumnFacts
 from graphium.data.tables.readers import Table, shorten
+from graphium.messages import listed
 from graphium.types import Level
 
 _ID_WORDS = {"id", "ids", "idx", "index", "identifier", "cid", "uuid", "unnamed"}
@@ -53,7 +54,7 @@ def select_columns(
                 chosen[name] = None
             reasons.setdefault((accepted, reason or _accepted(facts[name])), []).append(name)
     messages = [
-        f"{'takes' if accepted else 'leaves out'} {', '.join(names)}: {reason}"
+        f"{'takes' if accepted else 'leaves out'} {listed(names)}: {reason}"
         for (accepted, reason), names in sorted(reasons.items(), key=lambda item: not item[0][0])
     ]
     return [name for name in chosen if name not in excluded], messages

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from graphium.data.datasets.dataset import Dataset, TaskGroup
 from graphium.data.datasets.infer import class_names, distinct_cells, infer_level
 from graphium.data.datasets.long import level_of
 from graphium.data.datasets.patterns import match, select_columns, split_patterns
 from graphium.data.labels.transforms import check_transform, default_transform
+from graphium.data.tables.bounds import to_bounded_numbers, to_signs
 from graphium.data.tables.cells import index_columns
 from graphium.data.tables.facts import LARGEST, ColumnFacts, scan
-from graphium.data.tables.readers import Table, quoting
+from graphium.data.tables.readers import Table, quoting, shorten
 from graphium.errors import GraphiumError, suggest
 from graphium.registry import build
 from graphium.types import Kind, Level, Task
@@ -61,7 +64,8 @@ def choose_tasks(dataset: Dataset, table: Table, smiles: str) -> tuple[list[Task
             raise GraphiumError(f"dataset {dataset.name!r}: column {twice!r} stands in two task groups; keep one")
         tasks += _group_tasks(dataset, group, [facts[name] for name in names], table)
         taken.update(dict.fromkeys(names, "named in another task group"))
-    return tasks, messages + _task_sentences(tasks, facts) + _class_sentences(tasks) + _bound_sentences(tasks, facts)
+    messages += _task_sentences(tasks, facts) + _class_sentences(tasks) + _bound_sentences(tasks, facts, table)
+    return tasks, messages
 
 
 def _is_indexed(name: str, table: Table) -> bool:
@@ -91,8 +95,10 @@ def _reserved(dataset: Dataset, table: Table, smiles: str) -> dict[str, str]:
         reserved.update(dict.fromkeys(index_columns(name, table.columns), f"the numbers of the atoms of {name!r}"))
     for group in dataset.groups:
         reserved.update(dict.fromkeys(_qualifiers(group), "a qualifier column"))
-    if isinstance(dataset.split, Mapping) and isinstance(dataset.split.get("column"), str):
-        reserved[dataset.split["column"]] = "the split column"
+    split = dataset.split
+    # The column that a stratified split balances is often a label.
+    if isinstance(split, Mapping) and split.get("name") != "stratified" and isinstance(split.get("column"), str):
+        reserved[split["column"]] = "the split column"
     computed = (group.columns[0] for group in dataset.groups if group.compute is not None)
     return {**reserved, **dict.fromkeys(computed, "a computed label")}
 
@@ -115,9 +121,16 @@ def _group_tasks(dataset: Dataset, group: TaskGroup, columns: Sequence[ColumnFac
             )
     tasks = []
     for facts in columns:
-        kind = group.kind or facts.kind
+        kind = group.kind or (facts.kind if not classes else "binary" if len(classes) == 2 else "multiclass")
+        _judge_classes(dataset, facts, kind, classes)
         _judge(dataset, facts, kind, bool(classes))
         level = _level(dataset, group, facts, table)
+        if group.qualifier_of(facts.name) and (kind != "regression" or level != "graph"):
+            raise GraphiumError(
+                f"dataset {dataset.name!r}, target column {facts.name!r} is {level} {kind} and has a qualifier column; "
+                "bounds by a column are for graph regression, so leave `qualifier` out or name its columns, "
+                "qualifier={COLUMN: QUALIFIER}"
+            )
         tasks.append(_task(dataset, group, facts.name, level, kind, classes, unit=group.unit_of(facts.name)))
     return tasks
 
@@ -194,6 +207,15 @@ def _judge(dataset: Dataset, facts: ColumnFacts, kind: Kind, has_classes: bool) 
         )
 
 
+def _judge_classes(dataset: Dataset, facts: ColumnFacts, kind: Kind, classes: Sequence[str]) -> None:
+    """Refuse names of classes where the kind has none, or two."""
+    place = f"dataset {dataset.name!r}, target column {facts.name!r}"
+    if classes and kind == "regression":
+        raise GraphiumError(f"{place} has `classes`, and the kind is regression; leave one of them out")
+    if classes and kind == "binary" and len(classes) != 2:
+        raise GraphiumError(f"{place} has {len(classes)} classes, and the kind is binary; say kind=multiclass")
+
+
 def _judge_level(dataset: Dataset, facts: ColumnFacts, level: Level) -> None:
     # Lists of pairs are labels in long form only, whose level is not judged.
     if not facts.can_be(level) or (level == "nodepair" and facts.form == "list"):
@@ -239,7 +261,40 @@ def _class_sentences(tasks: Iterable[Task]) -> list[str]:
     ]
 
 
-def _bound_sentences(tasks: Iterable[Task], facts: Mapping[str, ColumnFacts]) -> list[str]:
+def _bound_sentences(tasks: Iterable[Task], facts: Mapping[str, ColumnFacts], table: Table) -> list[str]:
     """How many values are known only to lie above or below something."""
-    counts = {task.name: facts[task.name].bounds for task in tasks if task.name in facts and facts[task.name].bounds}
-    return [f"{name}: {count:,} values are bounds, as in >10" for name, count in counts.items()]
+    tasks = list(tasks)
+    counts = {task.name: facts[task.name].bounds for task in tasks if task.name in facts}
+    qualified = {task.name: task.qualifier for task in tasks if task.qualifier}
+    counts |= _count_qualified(qualified, table)
+    ways = {name: f"by column {column!r}" for name, column in qualified.items()}
+    return [
+        f"{name}: {count:,} value{'s are bounds' if count != 1 else ' is a bound'}, {ways.get(name, 'as in >10')}"
+        for name, count in counts.items()
+        if count or name in qualified
+    ]
+
+
+def _count_qualified(qualified: Mapping[str, str], table: Table) -> dict[str, int]:
+    """Values that their qualifier column, or their own cell, calls a bound."""
+    if not qualified:
+        return {}
+    key = ["bounds", table.key, qualified]
+    counts = table.memo.get(key)
+    if counts is None:
+        counts = dict.fromkeys(qualified, 0)
+        columns = list(dict.fromkeys([*qualified, *qualified.values()]))
+        for _, frame in table.chunks(columns, table.rows_at_once(columns)):
+            for name, column in qualified.items():
+                value, bound, _ = to_bounded_numbers(frame[name])
+                sign, strange = to_signs(frame[column])
+                strange = strange[~np.isnan(value[strange])]
+                if len(strange):
+                    raise GraphiumError(
+                        f"{table.name}, qualifier column {column!r}, row {frame.index[strange[0]]}: "
+                        f"{shorten(frame[column].iloc[strange[0]])} is none of >, >=, <, <=, =, ~; "
+                        "mend or empty that cell, or name another column"
+                    )
+                counts[name] += int(((bound != 0) | (sign != 0))[~np.isnan(value)].sum())
+        table.memo.put(key, counts)
+    return counts

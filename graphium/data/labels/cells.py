@@ -75,6 +75,15 @@ class Refuse:
         place = f"dataset {task.dataset!r}, column {task.name!r}, row {frame.index[position]}{text}"
         raise GraphiumError(f"{place}: {what}; {mend}")
 
+    def num_with_hydrogens(self, position: int, level: str) -> int:
+        """Atoms (bonds at level ``edge``) of a row's molecule with those hydrogens that its text does not write."""
+        from graphium.chem.hydrogens import count_with_hydrogens
+
+        if self._smiles not in self._frame.columns:
+            return -1
+        atoms, bonds = count_with_hydrogens(self._frame[self._smiles].iloc[position])
+        return bonds if level == "edge" else atoms
+
     def cell(self, task: Task, position: int) -> str:
         """The cell of a task, short enough for a sentence."""
         return shorten(self._frame[task.name].iloc[position])
@@ -164,13 +173,12 @@ def _number_classes(
         if not names or numbers is None:
             continue
         mine = np.flatnonzero(group_of_task[labels.task] == groups[names])
-        order = np.argsort(numbers)
-        place = np.minimum(np.searchsorted(numbers[order], value[mine]), len(numbers) - 1)
-        strange = mine[numbers[order][place] != value[mine]]
+        code = _codes_of_numbers(value[mine], numbers)
+        strange = mine[code < 0]
         if len(strange):
             task, position = tasks[labels.task[strange[0]]], int(labels.row[strange[0]])
             refuse(task, position, f"{refuse.cell(task, position)} is none of the classes {_shown(task)}")
-        value[mine] = order[place]
+        value[mine] = code
     return labels
 
 
@@ -241,7 +249,8 @@ def _entity_labels(
     row, value, counting = row[present], value[present], counting[present]
     first, *second = (end[present] for end in ends)
     if _class_names(task):
-        code, _ = _class_codes(pd.Series(value), task)
+        numbers = _numeric_classes(_class_names(task))
+        code = _class_codes(pd.Series(value), task)[0] if numbers is None else _codes_of_numbers(value, numbers)
         if (code < 0).any():
             wrong = int(np.argmin(code))
             refuse(task, int(row[wrong]), f"{value[wrong]:g} is none of the classes {_shown(task)}")
@@ -270,7 +279,11 @@ def _counting(
         row = int(wrong[0])
         num, written = int(numbering.num[row]), int(numbering.num_written[row])
         with_h = f" ({written} with the hydrogens that the text writes)" if written else ""
-        refuse(task, row, f"{has.format(length[row])} and the molecule {num} {what}{with_h}")
+        said = f"{has.format(length[row])} and the molecule {num} {what}"
+        if length[row] == refuse.num_with_hydrogens(row, task.level):
+            mend = "keep the hydrogens with features.form=explicit_h, or leave them out of the cells"
+            refuse(task, row, f"{said} ({length[row]} with all hydrogens)", mend)
+        refuse(task, row, said + with_h)
     return np.where(as_written, AS_WRITTEN, IN_GRAPH).astype(np.int8)
 
 
@@ -350,6 +363,13 @@ def _numeric_classes(names: tuple[str, ...]) -> np.ndarray | None:
     except ValueError:
         return None
     return numbers if np.isfinite(numbers).all() and len(np.unique(numbers)) == len(numbers) else None
+
+
+def _codes_of_numbers(value: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Class index of every number, -1 where it is no class; ``numbers`` are the classes."""
+    order = np.argsort(numbers)
+    place = np.minimum(np.searchsorted(numbers[order], value), len(numbers) - 1)
+    return np.where(numbers[order][place] == value, order[place], -1)
 
 
 def _class_codes(column: pd.Series, task: Task) -> tuple[np.ndarray, np.ndarray]:

@@ -20,6 +20,8 @@ from graphium.errors import GraphiumError
 _ROUNDS, _MORE_ROUNDS, _SHORT = 6, 18, 1024
 # Odd constants of SplitMix64 (Steele et al. 2014).
 _GOLDEN, _MIX1, _MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+# Rows of a block that go into one window: with the next windows the block is read to its end.
+_RUN = 64
 # What a key is for, so that equal numbers in different places give different permutations.
 _PASS, _SHIFT, _WINDOW, _ROUND = 1, 2, 3, 4
 
@@ -36,8 +38,9 @@ class Sampling:
         epoch_fraction: Rows of an epoch, as a fraction of the rows of all datasets.
         shuffle: ``full`` draws from all rows. ``block`` reads blocks of neighbouring rows in random
             order and shuffles within a window of several blocks, for stores larger than memory.
-        block_rows: Rows of a block.
-        window_blocks: Blocks that are shuffled together.
+        block_rows: Rows of a block, which are read one after another.
+        window_blocks: Blocks that are shuffled together, 64 rows of each at a time, so that a window stays
+            in the processor's cache.
 
     >>> Sampling(batch_size=128, max_nodes=4000).shuffle
     'full'
@@ -123,8 +126,9 @@ class Draws:
         self._seed = seed
         self._first = np.cumsum(self.sizes) - self.sizes
         full = sampling.shuffle == "full"
-        self._block = 1 if full else sampling.block_rows
-        window_rows = self.num_rows if full else sampling.block_rows * sampling.window_blocks
+        self._block = 1 if full else min(sampling.block_rows, _RUN)
+        self._runs = 1 if full else max(1, sampling.block_rows // self._block)
+        window_rows = self.num_rows if full else self._block * sampling.window_blocks
         self._windows = max(1, round(self.num_rows / max(1, window_rows)))
         per_window = np.round(self.rows / (self._windows * self._block)).astype(np.int64)
         self._strata = np.ones_like(self.rows) if full else np.maximum(1, per_window)
@@ -188,8 +192,20 @@ class Draws:
         found = stratum * least + before
         key = make_key(self._seed, _PASS, table, number, stratum)
         for length, mine in ((least + 1, is_longer), (least, ~is_longer)):
-            found[mine] += permute(turn[mine], length, key[mine])
+            found[mine] += self._run_at(turn[mine], length, key[mine])
         return found
+
+    def _run_at(self, turn: np.ndarray, length: int, key: np.ndarray) -> np.ndarray:
+        """The runs of a stratum of ``length`` runs whose turn it is: those of one block after another."""
+        blocks = length // self._runs
+        if self._runs == 1 or blocks < 2:
+            return permute(turn, length, key)
+        block, inside = np.divmod(turn, self._runs)
+        # Every block has its runs in another order.
+        inner = key ^ make_key(_ROUND, block)
+        moved = permute(np.minimum(block, blocks - 1), blocks, key) * self._runs + permute(inside, self._runs, inner)
+        # The runs that fill no block come last.
+        return np.where(block < blocks, moved, turn)
 
     def sentences(self, names: Sequence[str]) -> list[str]:
         """What an epoch draws of every dataset; nothing where it is every row once."""

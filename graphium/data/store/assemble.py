@@ -102,9 +102,10 @@ def assemble_store(
     if not found.entries:
         first = found.first_failure
         reason = f"; row {first[0]}, {first[1]!r}: {first[2]}" if first else ""
-        raise GraphiumError(
-            f"no row of {dataset} can be used ({found.failures:,} tried{reason}); is {smiles!r} the SMILES column?"
-        )
+        mend = f"is {smiles!r} the SMILES column?"
+        if first and "coordinates" in first[2]:
+            mend = "give a table with 3-D structures, or leave features.positions out"
+        raise GraphiumError(f"no row of {dataset} can be used ({found.failures:,} tried{reason}); {mend}")
     molecule = number_molecules(paths, scratch, found.entries)
     with disk_errors(folder):
         folder.mkdir(parents=True)

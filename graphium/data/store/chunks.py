@@ -246,10 +246,18 @@ def _compute_alone(
 
 
 def _deadly_rows(rows: Sequence[tuple[Any, ...]], compute: Callable[..., Chunk], shared: tuple[Any, ...]) -> list[int]:
-    """Places of the rows that end a process even alone; stops where there are too many."""
+    """Places of the rows that end a process even alone, and again; stops where there are too many."""
+    # A process may also be killed from outside, and no row should be given up for that.
+    return _dying(_dying(range(len(rows)), rows, compute, shared), rows, compute, shared)
+
+
+def _dying(
+    places: Iterable[int], rows: Sequence[tuple[Any, ...]], compute: Callable[..., Chunk], shared: tuple[Any, ...]
+) -> list[int]:
+    """Those of some places whose row ends a process alone; stops where there are too many."""
     deadly: list[int] = []
     with Workers(1, _try, (compute, shared)) as alone:
-        for job, survived in alone.results(Job(place, (arguments,)) for place, arguments in enumerate(rows)):
+        for job, survived in alone.results(Job(place, (rows[place],)) for place in places):
             if survived is None:
                 deadly.append(job.about)
             if len(deadly) > _MOST_DEATHS:

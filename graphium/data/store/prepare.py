@@ -112,7 +112,7 @@ def describe_preparation(table: TableLike, smiles: str, featurizer: Featurizer, 
         missing = _missing(folder, keys)
         there = f"graphs of {GraphStore.open(folder).num_rows:,} rows and {_columns(len(keys) - len(missing))} there"
         return [f"{there}; {'will compute ' + ', '.join(missing) if missing else 'nothing to compute'}"]
-    sentences = [f"will read {table.num_rows:,} rows and compute their graphs, {', '.join(sorted(keys))}"]
+    sentences = [f"will read {table.num_rows:,} rows and compute their graphs and {len(keys)} feature columns"]
     finished = len(list(_graph_chunks(work_folder(Path(root), key), keys).glob("*.chunk")))
     if finished:
         total = -(-table.num_rows // CHUNK_ROWS)

@@ -101,7 +101,8 @@ class _Bar:
         if self._task is None:
             return
         if description:
-            # The rate of the last stage is none of the whole.
-            self._progress.update(self._task, description=description, rate="")
+            # The rate of the last stage is none of the whole; what was there already never advanced.
+            total = self._progress.tasks[0].total
+            self._progress.update(self._task, description=description, rate="", completed=total)
         else:
             self._progress.stop()

@@ -122,6 +122,12 @@ class _Worker:
         try:
             self._answer()
         except EOFError:
+            self._process.join(timeout=5)
+            if (self._process.exitcode or 0) < 0:
+                raise GraphiumError(
+                    "a preparation process was killed while it started (out of memory?); run the same command again "
+                    "with a smaller n_jobs or more memory, finished parts are kept"
+                ) from None
             raise GraphiumError(
                 "a preparation process ended while it started; where your own script calls graphium, put the "
                 'call below `if __name__ == "__main__":`, or use n_jobs=1'

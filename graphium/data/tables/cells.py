@@ -118,7 +118,7 @@ def to_lists(column: pd.Series) -> tuple[Lists | None, np.ndarray]:
         length = pc.list_value_length(array).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
         try:
             value = pc.list_flatten(array).cast(pa.float64())
-        except pa.ArrowInvalid:
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             return None, np.flatnonzero(length >= 0)
         return Lists(length, value.to_numpy(zero_copy_only=False)), nothing
     missing = _missing(column)
@@ -146,12 +146,15 @@ def to_texts(column: pd.Series) -> tuple[pd.Series, np.ndarray]:
     missing = _missing(column)
     if pd.api.types.is_bool_dtype(column.dtype):
         column = column.astype("Int8")
+    if pd.api.types.is_integer_dtype(column.dtype):
+        # Long identifiers have more digits than a float.
+        return column.astype(object).where(~missing, 0).astype(str), missing
     if pd.api.types.is_numeric_dtype(column.dtype):
-        number = column.to_numpy(dtype=np.float64, na_value=np.nan)
-        whole = number[~missing]
-        if np.array_equal(whole, np.round(whole)) and np.isfinite(whole).all():
-            filled = pd.Series(np.where(missing, 0, number).astype(np.int64), index=column.index)
-            return filled.astype(str), missing
+        number = pd.Series(column.to_numpy(dtype=np.float64, na_value=np.nan), index=column.index).where(~missing, 0)
+        # Cell by cell: a name must not depend on the other cells of the chunk.
+        whole = (number == number.round()) & (number.abs() < 2**53)
+        names = number.where(whole, 0).astype(np.int64).astype(str)
+        return names if whole.all() else names.where(whole, number.astype(str)), missing
     return column.astype(object).where(~missing, "").astype(str).str.strip(), missing
 
 

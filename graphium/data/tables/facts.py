@@ -292,9 +292,22 @@ def _compare_sizes(
             facts.fits[level] = False
             row = int(rows[0])
             counts = f"{sizes['node'][row]} atoms, {sizes['edge'][row]} bonds, {length[row]} {what}"
+            if fits_none[row]:
+                counts += _if_all_hydrogens_count(int(length[row]), texts.iloc[row], levels)
             sentence = f"row {first + row}, {shorten(texts.iloc[row])}: {counts}"
             if sentence not in facts.misfit:
                 facts.misfit = "; ".join(filter(None, [facts.misfit, sentence]))
+
+
+def _if_all_hydrogens_count(length: int, text: str, levels: Sequence[str]) -> str:
+    """The settings under which a list fits that counts hydrogens which its text does not write; else nothing."""
+    from graphium.chem.hydrogens import count_with_hydrogens
+
+    atoms, bonds = count_with_hydrogens(text)
+    fitting = [level for level in levels if length == (bonds if level == "edge" else atoms)]
+    if not fitting:
+        return ""
+    return f": as with all hydrogens, say data.level={fitting[0]} features.form=explicit_h for such a table"
 
 
 def _failed(fits_none: np.ndarray, texts: pd.Series, sizes: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -237,11 +237,16 @@ class ParquetReader:
 
     def columns(self) -> list[str]:
         with self._opened() as file:
-            return list(file.schema_arrow.names)
+            names = list(file.schema_arrow.names)
+        twice = next((name for number, name in enumerate(names) if name in names[:number]), None)
+        if twice is not None:
+            raise GraphiumError(f"{self._source.address!r} has two columns {twice!r}; rename or remove one of them")
+        return names
 
     def survey(self, stop: int | None) -> Survey:
+        names = self.columns()
         with self._opened() as file:
-            return Survey(list(file.schema_arrow.names), file.metadata.num_rows)
+            return Survey(names, file.metadata.num_rows)
 
     def row_bytes(self, columns: Sequence[str]) -> int:
         with self._opened() as file:

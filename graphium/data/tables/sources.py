@@ -189,8 +189,13 @@ def _expand(text: str) -> list[Source]:
 
 
 def _file_system(address: str) -> tuple[Any, str]:
+    import logging
+
     import fsspec
     from fsspec.registry import known_implementations
+
+    # It logs a traceback for every try without a network; the sentence comes from us.
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
 
     protocol = re.split(r"::|://", address)[0]
     try:

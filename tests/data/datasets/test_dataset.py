@@ -22,6 +22,59 @@ def test_the_short_form_is_one_group() -> None:
     assert from_config(path="t.csv", targets="*,-mw").groups == [TaskGroup(["*,-mw"])]
 
 
+def test_the_short_form_says_all_that_a_group_can() -> None:
+    dataset = from_config(path="t.csv", targets="y", unit="ppm", classes=[0, 1, "x"], qualifier="sign")
+    assert dataset.groups == [TaskGroup(["y"], unit="ppm", classes=["0", "1", "x"], qualifier="sign")]
+    with pytest.raises(GraphiumError, match="has `tasks` and `qualifier` beside them"):
+        from_config(path="t.csv", tasks=[{"columns": "y"}], qualifier="sign")
+
+
+@pytest.mark.parametrize(
+    ("raw", "sentence"),
+    [
+        (
+            {"atom": "a", "bond": "b"},
+            r"mine\.long names `atom` and `bond`; give exactly one of `atom`, `bond` and `pair`",
+        ),
+        ({}, r"mine\.long names no column of numbers; give exactly one"),
+        ({"pair": ["i"]}, r"mine\.long\.pair names 1 columns; give 2"),
+        ({"bond": ["i", "j", "k"]}, r"mine\.long\.bond names 3 columns; give 1 or 2"),
+        ({"atom": "a", "values": []}, r"mine\.long\.values names no column"),
+        ({"atm": "a"}, r"unknown key data\.datasets\.mine\.long\.atm; did you mean 'atom'"),
+    ],
+)
+def test_a_wrong_long_form_is_found_before_the_table_is_read(raw: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(GraphiumError, match=sentence):
+        from_config(path="nowhere.csv", targets="y", long={"key": "id", "values": ["y"], **raw})
+
+
+def test_a_typo_of_a_setting_of_the_whole_section_is_seen_beside_a_table() -> None:
+    table = {"path": "t.csv", "targets": "y"}
+    with pytest.raises(GraphiumError, match=r"unknown key data\.shufle; did you mean 'shuffle'"):
+        check_data({**table, "shufle": "block"})
+    with pytest.raises(GraphiumError, match=r"data\.path describes one table.*write data\.datasets\.NAME\.path"):
+        check_data({**table, "datasets": {"other": table}})
+    with pytest.raises(GraphiumError, match=r"write data\.datasets\.qm9\.targets$"):
+        check_data({"targets": "y", "datasets": {"qm9": table}})
+    with pytest.raises(GraphiumError, match=r"data\.datasets\.qm9\.limit is one setting for all.*write data\.limit"):
+        check_data({"datasets": {"qm9": {**table, "limit": 3}}})
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("my table.csv.gz", "my_table"),
+        ("data/shard_*.parquet", "shard"),
+        (["a/pm6_1.parquet", "a/pm6_2.parquet"], "pm6"),
+        (["a.csv", "b.csv"], "table"),
+        ("*.csv", "table"),
+    ],
+)
+def test_a_table_is_named_after_its_files(path: Any, name: str) -> None:
+    _, (dataset,) = check_data({"path": path, "targets": "y"})
+    assert dataset.name == name
+
+
 def test_the_long_form() -> None:
     dataset = from_config(
         path="t.csv",

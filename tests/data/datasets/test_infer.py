@@ -17,18 +17,6 @@ from graphium.errors import GraphiumError
 SMILES = ["CCO", "c1ccccc1", "CC(=O)O", "N", "[Na+].[Cl-]"]
 
 
-@pytest.fixture
-def csv(tmp_path: Path) -> Callable[..., Table]:
-    """Write columns to a CSV file and open it."""
-
-    def write(**columns: Any) -> Table:
-        path = tmp_path / f"table{len(list(tmp_path.iterdir()))}.csv"
-        pd.DataFrame(columns).to_csv(path, index=False)
-        return Table(path)
-
-    return write
-
-
 # The SMILES column
 
 
@@ -196,3 +184,10 @@ def test_too_many_classes(table: Callable[..., Table]) -> None:
     made = table(smiles=["C"] * 1500, y=np.arange(1500) / 7)
     with pytest.raises(GraphiumError, match="more than 1000 distinct values"):
         distinct_cells(made, ["y"])
+
+
+def test_class_names_that_are_numbers_are_ordered_by_value() -> None:
+    assert class_names({"10.5", "2.5"}) == ["2.5", "10.5"]
+    assert class_names({"-1", "1"}) == ["-1", "0", "1"]
+    assert class_names({"007", "7"}) == ["007", "7"]
+    assert class_names({"b", "1"}) == ["1", "b"]

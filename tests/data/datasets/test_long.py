@@ -39,7 +39,7 @@ def test_lines_of_another_table_become_lists_of_its_rows(tmp_path: Path) -> None
     found = read(table, ["smiles", "shift", "shift@atom"])
     assert [None if cell is pd.NA else list(cell) for cell in found["shift"].tolist()] == [[1.0], None, [7.5]]
     assert list(found["shift@atom"].tolist()[2]) == [2]
-    assert "4 lines of lines.csv" in said and "1 lines are about molecules that the table lacks" in said
+    assert "4 lines of lines.csv" in said and "1 lines are about molecules that are not among them" in said
 
 
 def test_a_table_in_long_form_gives_its_molecules_in_the_order_of_their_first_lines(tmp_path: Path) -> None:
@@ -116,12 +116,7 @@ def test_a_bad_cell_is_named(tmp_path: Path, change: dict[str, list[str]], messa
     assert not list((tmp_path / "cache").rglob("*.json"))
 
 
-def test_a_form_that_is_not_said_is_refused(tmp_path: Path) -> None:
-    base = molecules(tmp_path)
-    with pytest.raises(GraphiumError, match=r"exactly one of long\.atom, long\.bond and long\.pair"):
-        widen(base, "smiles", LongForm(key="id", values=["id"]), None, tmp_path)
-    with pytest.raises(GraphiumError, match=r"long\.pair names 1 columns"):
-        widen(base, "smiles", LongForm(key="id", values=["id"], pair=["id"]), None, tmp_path)
+def test_two_molecules_with_one_key_are_refused(tmp_path: Path) -> None:
     same = write(tmp_path / "same.csv", pd.DataFrame({"smiles": ["C", "C"], "id": ["a", "a"]}))
     with pytest.raises(GraphiumError, match="rows 0 and 1 of same.csv have the same 'id'"):
         widen(same, "smiles", LongForm(key="id", values=["y"], atom="atom", path="x"), _lines(tmp_path), tmp_path)
@@ -129,3 +124,38 @@ def test_a_form_that_is_not_said_is_refused(tmp_path: Path) -> None:
 
 def _lines(tmp_path: Path) -> Table:
     return write(tmp_path / "lines.csv", pd.DataFrame({"id": ["a"], "atom": [0], "y": [1.0]}))
+
+
+def test_lines_that_write_a_molecule_in_two_ways_are_refused(tmp_path: Path) -> None:
+    """Atom 2 of OCC is no atom 2 of CCO."""
+    columns = {"mol": [1, 1, 2], "atom": [0, 2, 0], "shift": [1.0, 2.0, 3.0]}
+    long = LongForm(key="mol", values="shift", atom="atom")
+    lines = write(tmp_path / "two.csv", pd.DataFrame({"smiles": ["CCO", "OCC", "CC"], **columns}))
+    with pytest.raises(GraphiumError, match=r"two.csv, row 1: 'OCC' is not the text of the first line with 'mol' 1"):
+        widen(lines, "smiles", long, None, tmp_path / "cache")
+    lines = write(tmp_path / "one.csv", pd.DataFrame({"smiles": ["CCO", None, "CC"], **columns}))
+    table, smiles, _ = widen(lines, "smiles", long, None, tmp_path / "cache")
+    assert [list(cell) for cell in read(table, ["shift"])["shift"]] == [[1.0, 2.0], [3.0]]
+
+
+def test_keys_with_leading_zeros_are_those_that_a_table_reads_as_numbers(tmp_path: Path) -> None:
+    rows = write(tmp_path / "rows.csv", pd.DataFrame({"smiles": ["C", "CC", "CO"], "id": ["007", "0a", "1e2"]}))
+    lines = write(tmp_path / "lines.csv", pd.DataFrame({"mol": [7, 7], "atom": [0, 1], "shift": [1.0, 2.0]}))
+    long = LongForm(key="mol", values="shift", atom="atom", molecule_key="id", path="lines.csv")
+    table, _, said = widen(rows, "smiles", long, lines, tmp_path / "cache")
+    assert read(table, ["shift"])["shift"].notna().tolist() == [True, False, False] and "not among" not in said
+
+
+def test_lines_about_no_molecule_at_all_are_refused(tmp_path: Path) -> None:
+    lines = write(tmp_path / "lines.csv", pd.DataFrame({"mol": ["x1"], "atom": [0], "shift": [1.0]}))
+    long = LongForm(key="mol", values="shift", atom="atom", molecule_key="id", path="lines.csv")
+    with pytest.raises(GraphiumError, match=r"no line of lines.csv is about a molecule .*'mol' holds 'x1' .*'id' 10"):
+        widen(molecules(tmp_path), "smiles", long, lines, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("number", [2**31, 2**32, 10**18])
+def test_a_number_that_no_molecule_has_is_refused(number: int, tmp_path: Path) -> None:
+    lines = write(tmp_path / "lines.csv", pd.DataFrame({"mol": [10], "atom": [number], "shift": [1.0]}))
+    long = LongForm(key="mol", values="shift", atom="atom", molecule_key="id", path="lines.csv")
+    with pytest.raises(GraphiumError, match="row 0: .* is not a number of an atom or bond"):
+        widen(molecules(tmp_path), "smiles", long, lines, tmp_path / "cache")

@@ -85,8 +85,37 @@ def test_the_split_column_is_no_label(tmp_path: Path, resolve_here: Resolve) -> 
     assert "leaves out group: the split column" in found.messages
     with pytest.raises(GraphiumError, match="'group' is the split column and cannot be a label"):
         resolve_here(str(path), targets=["group"], split=split)
+    path = write(tmp_path, smiles=["C" * n for n in range(1, 9)], group=[0, 1] * 4)
+    balanced = resolve_here(str(path), targets=["group"], split={"name": "stratified", "column": "group"})
+    assert [task.name for task in balanced.tasks] == ["group"]
     with pytest.raises(GraphiumError, match="'smiles' is the SMILES column and cannot be a label"):
         resolve_here(str(path), targets=["smiles"])
+
+
+def test_bounds_are_counted_by_cell_and_by_qualifier(tmp_path: Path, resolve_here: Resolve) -> None:
+    path = write(tmp_path, smiles=["C", "CC", "N", "O"], y=["0.5", ">1", "2", ""], sign=["<", "=", "", ">"])
+    assert "y: 1 value is a bound, as in >10" in resolve_here(str(path), targets=["y"]).messages
+    for _ in range(2):
+        said = resolve_here(str(path), targets=["y"], qualifier="sign").messages
+        assert "y: 2 values are bounds, by column 'sign'" in said
+
+
+def test_a_wrong_qualifier_column_is_found_before_preparing(tmp_path: Path, resolve_here: Resolve) -> None:
+    path = write(tmp_path, smiles=["C", "CC", "N"], y=[0.5, 1.5, 2.5], b=[0, 1, 1], sign=["", "", "high"])
+    with pytest.raises(GraphiumError, match="qualifier column 'sign', row 2: 'high' is none of >, >=, <, <=, =, ~"):
+        resolve_here(str(path), targets=["y"], qualifier="sign")
+    with pytest.raises(GraphiumError, match="'b' is graph binary and has a qualifier column"):
+        resolve_here(str(path), targets=["b"], qualifier="sign")
+
+
+def test_names_of_classes_never_change_numbers(tmp_path: Path, resolve_here: Resolve) -> None:
+    path = write(tmp_path, smiles=["C", "CC", "N"], b=[0, 1, 1], t=["no", "yes", "no"], s=["l", "m", "h"])
+    with pytest.raises(GraphiumError, match="'b' has `classes`, and the kind is regression"):
+        resolve_here(str(path), targets=["b"], kind="regression", classes=["1", "0"])
+    with pytest.raises(GraphiumError, match="'b' has 3 classes, and the kind is binary"):
+        resolve_here(str(path), targets=["b"], kind="binary", classes=["0", "1", "2"])
+    assert resolve_here(str(path), targets=["t"], classes=["no", "yes"]).tasks[0].kind == "binary"
+    assert resolve_here(str(path), targets=["s"], classes=["l", "m", "h"]).tasks[0].kind == "multiclass"
 
 
 def test_limit(tmp_path: Path, resolve_here: Resolve) -> None:

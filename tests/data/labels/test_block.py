@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -138,8 +139,6 @@ def test_atom_and_bond_labels_follow_their_atoms(prepared: Prepared, texts: list
 def test_shuffled_texts_of_a_molecule_get_the_same_atom_labels(
     tmp_path_factory: pytest.TempPathFactory, featurizer: Featurizer, seed: int
 ) -> None:
-    import pandas as pd
-
     folder = tmp_path_factory.mktemp("shuffled")
     molecule = Chem.MolFromSmiles("C[C@H](N)C(=O)Oc1ccncc1Cl.O")
     texts, charges = [], []
@@ -156,6 +155,31 @@ def test_shuffled_texts_of_a_molecule_get_the_same_atom_labels(
     block = read(store, source, head("charge", level="node"))
     assert store.num_molecules == 1
     assert all(triples(block, row) == triples(block, 0) for row in range(1, 4))
+
+
+@pytest.mark.parametrize(
+    ("level", "cell", "said"),
+    [
+        ("node", [0.5] * 9, r"9 elements and the molecule 3 atoms \(9 with all hydrogens\); .*form=explicit_h"),
+        ("edge", [0.5] * 8, r"8 elements and the molecule 2 bonds \(8 with all hydrogens\); .*form=explicit_h"),
+        ("nodepair", [[0.5] * 9] * 9, r"9 rows and the molecule 3 atoms \(9 with all hydrogens\)"),
+        ("node", [0.5] * 8, "8 elements and the molecule 3 atoms; mend"),
+    ],
+)
+def test_lists_that_count_hydrogens_which_the_text_does_not_write(
+    level: str, cell: list[float], said: str, tmp_path: Path
+) -> None:
+    pd.DataFrame({"smiles": ["CCO"], "y": [cell]}).to_parquet(tmp_path / "table.parquet")
+    source = Table(tmp_path / "table.parquet")
+    for form in ("heavy", "explicit_h"):
+        featurizer = Featurizer(form=form, encodings=[])
+        store = prepare_store(source, "smiles", featurizer, tmp_path / form, name="small", progress=False)
+        if form == "explicit_h" and "all hydrogens" in said:
+            block = read(store, source, head("y", level=level))
+            assert block.num_labels == {"node": 9, "edge": 8, "nodepair": 36}[level]
+        else:
+            with pytest.raises(GraphiumError, match=said if form == "heavy" else "the molecule 9 atoms; mend"):
+                read(store, source, head("y", level=level))
 
 
 def test_a_list_of_another_length_is_refused(prepared: Prepared, texts: list[str]) -> None:

@@ -73,6 +73,17 @@ def test_classes_by_name_and_number() -> None:
     assert [v for _, _, v in triples(frame, task(kind="binary", classes=("low", "high")))] == [0, 1, 0]
 
 
+@pytest.mark.parametrize("classes", [("1", "1.5", "2"), ("1.0", "1.5", "2.0")])
+def test_classes_that_are_fractions_are_found_in_every_chunk(classes: tuple[str, ...]) -> None:
+    """The bond orders of a chunk may all be whole, and the list of all of them holds 1.5."""
+    for cells in ([[1.0, 2.0], [2.0]], [[1.5, 1.0], [2.0, 1.5]]):
+        found = read_labels(pd.DataFrame({"y": cells}), [task(level="edge", kind="ordinal", classes=classes)], "smiles")
+        assert found.value.tolist() == [2 * value - 2 for cell in cells for value in cell]
+    column = [1.0, 2.0, np.nan]
+    found = read_labels(pd.DataFrame({"y": column}), [task(kind="ordinal", classes=classes)], "smiles")
+    assert found.value.tolist() == [0, 2]
+
+
 def test_tasks_of_one_head_with_their_own_class_names() -> None:
     frame = pd.DataFrame({"a": [0, 5, None], "b": [5, 7, 7], "c": ["x", None, "y"]})
     tasks = [

@@ -246,3 +246,18 @@ def test_wrong_options_end_in_a_sentence(options: dict[str, object], sentence: s
 def test_a_wrong_weight_is_refused(weight: float) -> None:
     with pytest.raises(GraphiumError, match="the weight of a dataset is"):
         Draws([3, 4], Sampling(), weights=[1.0, weight])
+
+
+def test_windows_take_short_runs_and_read_their_blocks_to_the_end() -> None:
+    """A window stays in the processor's cache, and the windows after it read on where it stopped."""
+    rows, block, blocks = 64 * 1024, 1024, 8
+    draws = Draws([rows], Sampling(batch_size=64, shuffle="block", block_rows=block, window_blocks=blocks), seed=1)
+    window, together = 64 * blocks, block * blocks
+    for start in (0, together):
+        for first in range(start, start + together, window):
+            found = np.unique(draws.places(np.arange(first, first + window)) // 64)
+            assert len(found) <= 2 * blocks
+        # A pass cuts its blocks anywhere, so that each lies in two blocks counted from 0.
+        found = np.unique(draws.places(np.arange(start, start + together)) // block)
+        assert len(found) <= 2 * blocks
+    assert len(np.unique(draws.places(np.arange(rows)))) == rows

@@ -38,6 +38,11 @@ def lengths(first, texts, left_out=()):
         if text.startswith("once:") and not Path(text[5:]).exists():
             Path(text[5:]).touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        if text.startswith("thrice:"):
+            with open(text[7:], "ab") as file:
+                file.write(b".")
+            if os.path.getsize(text[7:]) <= 3:
+                os.kill(os.getpid(), signal.SIGKILL)
         if text == "crowd" and len(texts) > 1:
             os.kill(os.getpid(), signal.SIGKILL)
         if text == "raise":
@@ -45,6 +50,9 @@ def lengths(first, texts, left_out=()):
         if text == "wait":
             time.sleep(60)
     return Chunk({"length": np.array([len(text) for text in texts])}, {"first": first, "out": list(left_out)})
+
+def killed(connection):
+    os.kill(os.getpid(), signal.SIGKILL)
 """
 SINGLY = Singly(lambda given: [(given[0], [text]) for text in given[1]], lambda given, out: (*given, out))
 
@@ -113,6 +121,17 @@ def test_a_row_that_ends_its_process_is_left_out_and_the_rest_goes_on(run: Run) 
 
 def test_a_process_that_died_by_chance_costs_nothing(run: Run, tmp_path: Path) -> None:
     assert run(["a"], ["b", f"once:{tmp_path / 'died'}"], ["c"], n_jobs=2, singly=SINGLY) == [[], [], []]
+
+
+def test_no_row_is_given_up_for_a_death_by_chance(run: Run, tmp_path: Path) -> None:
+    """As where another program takes the memory while the row is looked for that ends the process."""
+    assert run(["a", f"thrice:{tmp_path / 'died'}", "b"], n_jobs=2, singly=SINGLY) == [[]]
+
+
+def test_a_process_that_is_killed_at_its_start(run: Run, module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graphium.data.store.workers._serve", module.killed)
+    with pytest.raises(GraphiumError, match="was killed while it started .*smaller n_jobs"):
+        run(["a"], ["b"], n_jobs=2)
 
 
 def test_a_chunk_that_dies_only_as_a_whole_is_an_error(run: Run) -> None:

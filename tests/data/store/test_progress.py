@@ -16,6 +16,13 @@ def test_the_bar_counts_rows_and_failures_and_says_sentences(capsys: pytest.Capt
     assert "prepared small" in shown and "20/20" in shown and "3 failed" in shown
 
 
+def test_a_stage_that_was_there_already_is_shown_as_done(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_bar("small", True) as bar:
+        bar("labels", 20)
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "prepared small" in shown and "20/20" in shown
+
+
 def test_a_second_stage_takes_over_the_bar(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(RuntimeError), progress_bar("small", True) as bar:
         bar("molecules", 4)(4)

@@ -95,3 +95,23 @@ def test_texts_write_whole_numbers_without_a_point() -> None:
     names, missing = to_texts(pd.Series([" low ", "", None, "high"], dtype=object))
     assert names[~missing].tolist() == ["low", "high"]
     assert missing.tolist() == [False, True, True, False]
+
+
+@pytest.mark.parametrize("dtype", ["int64", "Int64", "int64[pyarrow]"])
+def test_long_identifiers_keep_their_digits(dtype: str) -> None:
+    names, missing = to_texts(pd.Series([900719925474099101, 900719925474099102], dtype=dtype))
+    assert names.tolist() == ["900719925474099101", "900719925474099102"]
+    assert not missing.any()
+
+
+def test_lists_of_something_else_are_no_lists_of_numbers() -> None:
+    kind = pa.list_(pa.struct([("a", pa.float64())]))
+    lists, strange = to_lists(pd.Series(pd.array(pa.array([[{"a": 1.0}], None], kind), dtype=pd.ArrowDtype(kind))))
+    assert lists is None
+    assert strange.tolist() == [0]
+
+
+def test_the_name_of_a_number_does_not_depend_on_its_neighbours() -> None:
+    """A table comes in chunks, and only some of them may hold fractions."""
+    assert to_texts(pd.Series([1.0, 2.0, np.nan]))[0][:2].tolist() == ["1", "2"]
+    assert to_texts(pd.Series([1.0, 1.5, -2.0, 1e300, np.inf]))[0].tolist() == ["1", "1.5", "-2", "1e+300", "inf"]

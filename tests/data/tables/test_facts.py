@@ -20,18 +20,6 @@ from graphium.data.tables.readers import Table
 SMILES = ["CCO", "c1ccccc1", "CC(=O)O", "N", "[Na+].[Cl-]"]
 
 
-@pytest.fixture
-def csv(tmp_path: Path) -> Callable[..., Table]:
-    """Write columns to a CSV file and open it."""
-
-    def write(**columns: Any) -> Table:
-        path = tmp_path / f"table{len(list(tmp_path.iterdir()))}.csv"
-        pd.DataFrame(columns).to_csv(path, index=False)
-        return Table(path)
-
-    return write
-
-
 def test_facts_of_every_form(csv: Callable[..., Table]) -> None:
     table = csv(
         smiles=SMILES,
@@ -210,3 +198,12 @@ def test_entities_of_molblocks() -> None:
     assert counts["written_node"].tolist() == [*(mol.GetNumAtoms() for mol in mols), -1]
     assert counts["written_edge"].tolist() == [*(mol.GetNumBonds() for mol in mols), -1]
     assert counts["node"].tolist() == [*(mol.GetNumHeavyAtoms() for mol in mols), -1]
+
+
+def test_lists_that_count_unwritten_hydrogens_are_told_the_setting(csv: Callable[..., Table]) -> None:
+    table = csv(smiles=["CCO", "C"], q=["[1,1,1,1,1,1,1,1,1]", "[1,1,1,1,1]"], b=["[1,1,1,1,1,1,1,1]", "[1,1,1,1]"])
+    found = scan(table, ["q", "b"], "smiles", levels=["q", "b"])
+    assert not any(found["q"].fits.values()) and not any(found["b"].fits.values())
+    assert "9 elements: as with all hydrogens, say data.level=node features.form=explicit_h" in found["q"].misfit
+    assert "8 elements: as with all hydrogens, say data.level=edge features.form=explicit_h" in found["b"].misfit
+    assert "hydrogens" not in scan(csv(smiles=["CCO"], q=["[1]"]), ["q"], "smiles", levels=["q"])["q"].misfit

@@ -5,6 +5,8 @@ import zipfile
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -115,3 +117,10 @@ def test_a_damaged_archive(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(GraphiumError, match="truncated or damaged"):
         _ = Table(path).num_rows
+
+
+def test_a_parquet_file_with_two_columns_of_one_name(tmp_path: Path) -> None:
+    columns = [pa.array(["C"]), pa.array([1.0]), pa.array([2.0])]
+    pq.write_table(pa.Table.from_arrays(columns, names=["smiles", "y", "y"]), tmp_path / "t.parquet")
+    with pytest.raises(GraphiumError, match="t.parquet' has two columns 'y'; rename"):
+        Table(tmp_path / "t.parquet").columns  # noqa: B018
