@@ -15,9 +15,10 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from graphium.data.labels.cells import Refuse, label_columns, read_labels
+from graphium.data.labels.cells import label_columns, read_labels
 from graphium.data.labels.entities import HLabels, RowGraphs, to_canonical
 from graphium.data.labels.layout import number_pairs, survey_chunks, write_block
+from graphium.data.labels.triples import Refuse
 from graphium.data.store.chunks import Chunk, run_chunks
 from graphium.data.store.columns import disk_errors, open_columns, read_manifest, slices
 from graphium.data.store.graph_store import GraphStore, is_finished

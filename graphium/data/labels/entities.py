@@ -23,15 +23,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
+from graphium.data.labels.triples import LabelCells, Refuse
 from graphium.data.store.graph_store import GraphStore
 from graphium.types import Task
-
-if TYPE_CHECKING:
-    from graphium.data.labels.cells import LabelCells, Refuse
 
 HLabels = Literal["error", "drop", "sum", "mean"]
 IN_GRAPH, AS_WRITTEN, BY_NUMBER = 0, 1, 2

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import bz2
 import csv
-import gzip
 import io
 import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
-from typing import IO, Any, Protocol
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from graphium.data.tables.files import Reader, Survey, open_plain
+from graphium.data.tables.sdf import SdfReader
 from graphium.data.tables.sources import Source, unreachable
 from graphium.errors import GraphiumError
 
@@ -36,47 +35,12 @@ _SMI_HEADER = ("smiles", "smi", "cxsmiles", "canonical_smiles", "isomeric_smiles
 _SMI_LINE = r"^\s*(?P<smiles>\S+(?:\s+\|[^|]*\|)?)(?:\s+(?P<name>.*\S))?\s*$"
 
 
-@dataclass(frozen=True)
-class Survey:
-    """What one pass over a file found; ``rows`` is larger than asked for where the pass ended early."""
-
-    columns: list[str]
-    rows: int
-
-
-class Reader(Protocol):
-    """One file of a table.
-
-    ``sparse``: a row may lack any column, as in SDF, and the columns are known after a survey only.
-    """
-
-    sparse: bool
-
-    def columns(self) -> list[str]:
-        """Names of the columns (those that every row has, where the reader is ``sparse``)."""
-        ...
-
-    def survey(self, stop: int | None) -> Survey:
-        """Count the rows, reading every field of every row; end where more than ``stop`` were seen."""
-        ...
-
-    def row_bytes(self, columns: Sequence[str]) -> int:
-        """Roughly what a row of these columns takes in memory."""
-        ...
-
-    def chunks(self, columns: Sequence[str], size: int) -> Iterator[pd.DataFrame]:
-        """Frames of ``size`` rows, the last one shorter."""
-        ...
-
-
 def open_reader(source: Source) -> Reader:
     """Choose the reader of a file by its ending.
 
     Raises:
         GraphiumError: an ending that is not read.
     """
-    from graphium.data.tables.sdf import SdfReader
-
     inner, compression = split_ending(source.name)
     if inner in (".parquet", ".pq") and not compression:
         return ParquetReader(source)
@@ -126,23 +90,6 @@ def plain_errors(source: Source) -> Iterator[None]:
         if source.local is not None:
             raise
         raise unreachable(source.address, error) from None
-
-
-@contextmanager
-def open_plain(source: Source, compression: str) -> Iterator[IO[bytes]]:
-    """Open a file and take its compression off."""
-    with source.open() as raw:
-        if compression == ".gz":
-            with gzip.open(raw) as unpacked:
-                yield unpacked  # type: ignore[misc]
-        elif compression == ".bz2":
-            with bz2.open(raw) as unpacked:
-                yield unpacked
-        elif compression == ".zip":
-            with zipfile.ZipFile(raw) as archive, archive.open(_only_member(archive, source)) as file:
-                yield file
-        else:
-            yield raw
 
 
 def exact_chunks(frames: Iterable[pd.DataFrame], size: int) -> Iterator[pd.DataFrame]:
@@ -339,12 +286,3 @@ def _keep_lists(dtype: pa.DataType) -> pd.ArrowDtype | None:
     if pa.types.is_list(dtype) or pa.types.is_large_list(dtype) or pa.types.is_fixed_size_list(dtype):
         return pd.ArrowDtype(dtype)
     return None
-
-
-def _only_member(archive: zipfile.ZipFile, source: Source) -> str:
-    members = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
-    if len(members) != 1:
-        raise GraphiumError(
-            f"{source.address!r} holds {len(members)} files; give an archive of one file, or unpack it and name a file"
-        )
-    return members[0]

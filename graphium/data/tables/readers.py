@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from graphium.config import cache_dir
-from graphium.data.tables.formats import Survey, exact_chunks, open_reader, plain_errors, rows_within, split_ending
+from graphium.data.tables.files import Survey
+from graphium.data.tables.formats import exact_chunks, open_reader, plain_errors, rows_within, split_ending
 from graphium.data.tables.memo import Memo
 from graphium.data.tables.sources import Source, find_sources
 from graphium.errors import GraphiumError, suggest

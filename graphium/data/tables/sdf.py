@@ -8,7 +8,7 @@ from itertools import islice
 
 import pandas as pd
 
-from graphium.data.tables.formats import Survey, open_plain
+from graphium.data.tables.files import Survey, open_plain
 from graphium.data.tables.sources import Source
 from graphium.errors import GraphiumError
 
