@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 Form = Literal["number", "boolean", "list", "text", "time", "empty"]
 
 # Spellings of a missing number inside a list that JSON does not know.
-_MISSING_IN_LIST = re.compile(r"(?<![\w.])-?(nan|none|null|na)(?![\w.])", re.IGNORECASE)
+MISSING_IN_LIST = re.compile(r"(?<![\w.])-?(nan|none|null|na)(?![\w.])", re.IGNORECASE)
 _TRUTH = {"true": 1.0, "false": 0.0}
 
 
@@ -173,7 +173,7 @@ def _form_of_text(text: pd.Series) -> Form:
 
 def _parse(texts: list[str]) -> list[list[float]] | None:
     """Parse many texts as lists of numbers in one call: JSON, or as numpy prints an array."""
-    joined = _MISSING_IN_LIST.sub("NaN", ",".join(texts))
+    joined = MISSING_IN_LIST.sub("NaN", ",".join(texts))
     # numpy leaves the commas out and writes `1.`, which JSON does not allow.
     printed = re.sub(r"\.(?=[\s,\]])", ".0", re.sub(r"(?<=[\w.])\s+(?=[-+.\w])", ",", joined))
     for text in (joined, printed):

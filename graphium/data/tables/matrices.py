@@ -14,8 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# Spellings of a missing number that JSON does not know.
-_MISSING = re.compile(r"(?<![\w.])-?(nan|none|null|na)(?![\w.])", re.IGNORECASE)
+from graphium.data.tables.cells import MISSING_IN_LIST
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def _matrices(cells: list[Any]) -> tuple[np.ndarray, np.ndarray] | None:
 
 def _parse(texts: list[str]) -> list[Any] | None:
     """Parse many texts in one call: JSON, or as numpy prints a matrix."""
-    joined = _MISSING.sub("NaN", ",".join(texts))
+    joined = MISSING_IN_LIST.sub("NaN", ",".join(texts))
     printed = re.sub(r"\.(?=[\s,\]])", ".0", re.sub(r"(?<=[\w.\]])\s+(?=[-+.\w\[])", ",", joined))
     for text in (joined, printed):
         try:
