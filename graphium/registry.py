@@ -33,8 +33,9 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "norm": ("graphium.nn.norms",),
     "pooling": ("graphium.nn.pooling",),
     "residual": ("graphium.nn.residual",),
-    "loss": ("graphium.training.losses",),
-    "metric": ("graphium.training.metrics",),
+    "loss": ("graphium.training.losses.regression", "graphium.training.losses.classes"),
+    "metric": ("graphium.training.metrics.regression", "graphium.training.metrics.classes"),
+    "weighting": ("graphium.training.weighting",),
     "optimizer": ("graphium.training.optim",),
     "schedule": ("graphium.training.optim",),
 }
@@ -45,6 +46,7 @@ _SUPPLIED: dict[str, tuple[str, ...]] = {
     "norm": ("channels",),
     "pooling": ("channels",),
     "residual": ("channels", "depth"),
+    "weighting": ("heads",),
     "optimizer": ("parameters",),
     "schedule": ("optimizer", "num_steps"),
 }

@@ -119,7 +119,8 @@ class Task:
     ``transform`` is the fitted label transform as plain values, e.g.
     ``{"name": "zscore", "mean": 6.9, "scale": 1.3}``; predictions and label-unit metrics invert it.
     ``classes`` are the names of classes ``0..num_classes-1``. ``qualifier``: the column that says which
-    values are bounds.
+    values are bounds. ``outputs``: names of the numbers that a prediction consists of where the loss asks for
+    more than one, see :mod:`graphium.nn.outputs`. ``metrics``: what to measure, empty for the default of the kind.
     """
 
     name: str
@@ -132,9 +133,12 @@ class Task:
     loss: str | Mapping[str, Any] = ""
     transform: Mapping[str, Any] = field(default_factory=lambda: {"name": "none"})
     qualifier: str = ""
+    outputs: tuple[str, ...] = ()
+    metrics: tuple[str | Mapping[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "classes", tuple(self.classes))
+        for name in ("classes", "outputs", "metrics"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.level not in LEVELS:
             raise GraphiumError(f"task {self.name!r} has level {self.level!r}; choose one of {', '.join(LEVELS)}")
         if self.kind not in KINDS:
@@ -145,7 +149,8 @@ class Task:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "classes": list(self.classes), "transform": dict(self.transform)}
+        lists = {name: list(getattr(self, name)) for name in ("classes", "outputs", "metrics")}
+        return {**asdict(self), **lists, "transform": dict(self.transform)}
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Task:
@@ -155,11 +160,11 @@ class Task:
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """Tasks that share one head: same dataset, level, kind and number of classes.
+    """Tasks that share one head: same dataset, level, kind, number of classes and outputs.
 
     ``name`` is the key of the head in the network, of its predictions and of its labels in a batch.
-    Predictions have shape ``[entities, tasks]``, or ``[entities, tasks, classes]`` where
-    ``num_classes > 0``.
+    Predictions have shape ``[entities, tasks]``, or ``[entities, tasks, width]`` where ``width > 0``: one
+    number per class, or per output of the loss.
     """
 
     name: str
@@ -173,17 +178,28 @@ class HeadSpec:
     def num_tasks(self) -> int:
         return len(self.tasks)
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the numbers of one prediction, empty where it is one number or one per class."""
+        return self.tasks[0].outputs
+
+    @property
+    def width(self) -> int:
+        """Numbers per task, 0 where it is one number without an axis of its own."""
+        return self.num_classes or len(self.outputs)
+
     def to_dict(self) -> dict[str, Any]:
         return {"name": self.name, "tasks": [task.to_dict() for task in self.tasks]}
 
 
 def group_tasks(tasks: Iterable[Task]) -> tuple[HeadSpec, ...]:
-    """Group tasks into heads by (dataset, level, kind, number of classes), in order of first appearance."""
-    groups: dict[tuple[str, str, str, int], list[Task]] = {}
+    """Group tasks into heads by (dataset, level, kind, classes, outputs), in order of first appearance."""
+    groups: dict[tuple[str, str, str, int, tuple[str, ...]], list[Task]] = {}
     for task in tasks:
-        groups.setdefault((task.dataset, task.level, task.kind, task.num_classes), []).append(task)
+        groups.setdefault((task.dataset, task.level, task.kind, task.num_classes, task.outputs), []).append(task)
     heads = []
-    for (dataset, level, kind, classes), members in groups.items():
-        name = f"{dataset}_{level}_{kind}" + (f"{classes}" if classes else "")
+    for (dataset, level, kind, classes, outputs), members in groups.items():
+        # The name is a key of a module, which may hold no dot.
+        name = "_".join([f"{dataset}_{level}_{kind}{classes or ''}", *outputs]).replace(".", "_")
         heads.append(HeadSpec(name, dataset, level, kind, classes, tuple(members)))  # type: ignore[arg-type]
     return tuple(heads)

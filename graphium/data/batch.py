@@ -19,7 +19,8 @@ class Labels:
     index. ``weight`` float32 ``[L]``: 1 by default, 0 is padding. ``total`` float32 ``[tasks]``: sum of
     the weights per task over the whole optimiser step, of which this batch may be one micro-batch.
     ``bound`` int8 ``[L]``: +1 where the true value is at least ``value``, -1 where it is at most, 0 where
-    ``value`` is exact; None where all are.
+    ``value`` is exact; None where all are. ``raw`` float64 ``[L]``: the labels in their own units, where the
+    transform of ``value`` cannot be undone (clipping); None elsewhere.
     """
 
     entity: Tensor
@@ -28,6 +29,7 @@ class Labels:
     weight: Tensor
     total: Tensor
     bound: Tensor | None = None
+    raw: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -70,21 +70,21 @@ class Readout(nn.Module):
 
 
 class Head(nn.Module):
-    """``depth`` hidden layers, then one output per task, or per task and class."""
+    """``depth`` hidden layers, then one output per task, or ``width`` of them."""
 
     def __init__(
         self, spec: HeadSpec, in_channels: int, hidden: int, depth: int, activation: str, dropout: float
     ) -> None:
         super().__init__()
         self.num_tasks = spec.num_tasks
-        self.num_classes = spec.num_classes
-        out_channels = self.num_tasks * max(self.num_classes, 1)
+        self.width = spec.width
+        out_channels = self.num_tasks * max(self.width, 1)
         self.mlp = MLP([in_channels, *[hidden] * depth, out_channels], activation, dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[entities, in_channels]`` -> ``[entities, tasks]`` or ``[entities, tasks, classes]``."""
+        """``[entities, in_channels]`` -> ``[entities, tasks]`` or ``[entities, tasks, width]``."""
         out: Tensor = self.mlp(x)
-        return out.unflatten(1, (self.num_tasks, self.num_classes)) if self.num_classes else out
+        return out.unflatten(1, (self.num_tasks, self.width)) if self.width else out
 
 
 def _join(x: Tensor, ends: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from graphium.training.callbacks import Clock
-from graphium.training.metrics import higher_is_better
+from graphium.training.metrics.base import higher_is_better
 from graphium.training.module import Module
 
 _REFRESH_SECONDS = 0.2

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from graphium.data.batch import Labels
 from graphium.registry import PartConfig
-from graphium.training.metrics import DEFAULT_METRICS, HeadMetrics, Scored
+from graphium.training.metrics.base import Scored
+from graphium.training.metrics.head import DEFAULT_METRICS, HeadMetrics
 from graphium.types import HeadSpec
 
 

@@ -16,8 +16,8 @@ from graphium.errors import GraphiumError
 from graphium.registry import PartConfig, build
 from graphium.training.checkpoint import RESUME_KEY, ResumeState, resumable_loops, snapshot_random_states
 from graphium.training.evaluation import Evaluator
-from graphium.training.losses import Losses
-from graphium.training.weighting import Weighting, combine, sum_over_ranks
+from graphium.training.losses.heads import Losses
+from graphium.training.weighting import Weighting, sum_over_ranks
 from graphium.types import HeadSpec
 
 
@@ -29,7 +29,9 @@ class Module(pl.LightningModule):
         heads: Heads of the network; their tasks carry the fitted label transforms.
         optimizer: Name or configuration of an optimiser part, e.g. ``{"name": "adamw", "lr": 2e-3}``.
         schedule: Name or configuration of a schedule part, or None for a fixed learning rate.
-        weighting: What counts equally in the loss: ``labels``, ``tasks`` or ``datasets``.
+        weighting: Name or configuration of a weighting part: what counts equally in the loss.
+        statistics: Head name -> :func:`graphium.training.evaluation.label_statistics` of the training labels, for
+            losses that ask for them.
 
     The gradients of one optimiser step are those of the whole step as one batch, however it is spread
     over micro-batches and ranks: denominators are the ``total`` of the labels, summed over ranks.
@@ -43,18 +45,19 @@ class Module(pl.LightningModule):
         *,
         optimizer: PartConfig = "adamw",
         schedule: PartConfig | None = "cosine",
-        weighting: Weighting = "datasets",
+        weighting: PartConfig = "datasets",
+        statistics: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.heads = tuple(heads)
-        self.optimizer_config, self.schedule_config, self.weighting = optimizer, schedule, weighting
-        self.losses = Losses(self.heads)
+        self.optimizer_config, self.schedule_config = optimizer, schedule
+        self.losses = Losses(self.heads, statistics)
+        self.weighting: Weighting = build("weighting", weighting, where="trainer.weighting", heads=self.heads)
         self.validation: dict[str, float] = {}
         self.log_every = 50
         self.running_loss: float | None = None
         self.train_loss = RunningMean()
-        self._datasets = {head.name: head.dataset for head in self.heads}
         self._evaluator: Evaluator | None = None
         self._sums: dict[str, list[Tensor]] = {}
         self._resume = ResumeState()
@@ -63,7 +66,7 @@ class Module(pl.LightningModule):
         return self.network(batch)
 
     def configure_optimizers(self) -> Any:
-        parameters = list(self.network.parameters())
+        parameters = [*self.network.parameters(), *self.weighting.parameters()]
         optimizer = build("optimizer", self.optimizer_config, where="optim", parameters=parameters)
         if self.schedule_config is None:
             return optimizer
@@ -75,14 +78,15 @@ class Module(pl.LightningModule):
 
     def step_loss(self, batch: GraphBatch) -> Tensor:
         """The share of this micro-batch on this rank in the loss of the whole optimiser step."""
-        numerators, _ = self.losses(self.network(batch), batch.labels)
+        numerators, denominators = self.losses(self.network(batch), batch.labels)
         totals = sum_over_ranks({name: batch.labels[name].total for name in numerators})
-        return combine(numerators, totals, self.weighting, self._datasets)
+        loss: Tensor = self.weighting(numerators, denominators, totals)
+        return loss
 
     def training_step(self, batch: GraphBatch, batch_idx: int) -> Tensor:
         loss = self.step_loss(batch)
         self.train_loss.add(loss.detach())
-        # `combine` has divided by the whole step, and Lightning and DDP divide by micro-batches and ranks again.
+        # The weighting has divided by the whole step, and Lightning and DDP divide by micro-batches and ranks again.
         repeats = self.trainer.accumulate_grad_batches * self.trainer.world_size
         return loss if repeats == 1 else loss * repeats
 
@@ -158,7 +162,7 @@ class Module(pl.LightningModule):
         if self._sums:
             numerators = sum_over_ranks({name: sums[0] for name, sums in self._sums.items()})
             totals = sum_over_ranks({name: sums[1] for name, sums in self._sums.items()})
-            numbers = {"val/loss": float(combine(numerators, totals, self.weighting, self._datasets)), **numbers}
+            numbers = {"val/loss": float(self.weighting.validation_loss(numerators, totals)), **numbers}
         self.validation = numbers
         self._evaluator = None
         self._resume.validated_at = self.trainer.fit_loop.total_batch_idx

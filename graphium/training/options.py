@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from graphium.errors import GraphiumError
-from graphium.registry import check_arguments
-from graphium.training.metrics import higher_is_better
-from graphium.training.weighting import Weighting
+from graphium.registry import Part, PartConfig, check_arguments
+from graphium.training.metrics.base import higher_is_better
 
 Precision = Literal["32", "bf16-mixed"]
 
@@ -60,7 +59,7 @@ class TrainerOptions:
     patience: int | None = None
     val_every: float = 1.0
     averaging: float | None = None
-    weighting: Weighting = "datasets"
+    weighting: Annotated[PartConfig, Part("weighting")] = "datasets"
     deterministic: bool = False
     log_every: int = 50
     save_every: int | None = None

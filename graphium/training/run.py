@@ -35,7 +35,7 @@ from graphium.training.datamodule import DataModule
 from graphium.training.display import TrainingBar, quiet_lightning, result_table
 from graphium.training.environment import describe_environment
 from graphium.training.evaluation import Evaluator
-from graphium.training.losses import check_bounds
+from graphium.training.losses.heads import check_bounds
 from graphium.training.module import Module
 from graphium.training.optim import check_optim
 from graphium.training.options import TrainerOptions

@@ -7,64 +7,100 @@ totals are those of all 64.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import lru_cache
-from typing import Literal, get_args
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
-from graphium.errors import GraphiumError, suggest
+from graphium.errors import GraphiumError
+from graphium.registry import register
+from graphium.types import HeadSpec
 
-Weighting = Literal["labels", "tasks", "datasets"]
+Sums = Mapping[str, Tensor]
 
 
-def combine(
-    numerators: Mapping[str, Tensor],
-    totals: Mapping[str, Tensor],
-    weighting: Weighting = "tasks",
-    datasets: Mapping[str, str] | None = None,
-) -> Tensor:
-    """One loss out of per-task sums; a task whose total is 0 adds nothing above or below the line.
+class Weighting(nn.Module):
+    """How the losses of tasks make one loss; an author writes :meth:`combine`.
 
-    * ``labels``: every label equal, ``sum n / sum t``.
-    * ``tasks``: every task with labels equal, the mean of ``n / t`` over tasks with ``t > 0``.
-    * ``datasets``: every dataset with labels equal, and inside it every task with labels equal.
+    Called with mappings from head name to float ``[tasks]``: ``numerators`` and ``denominators``, the losses and
+    label weights of one micro-batch on one rank, and ``totals``, the label weights of the whole optimiser step
+    (``Labels.total`` over all ranks, :func:`sum_over_ranks`). Returns a scalar; the *sum* of these scalars over
+    micro-batches and ranks is the loss of the step: a trainer that averages gradients over ranks or micro-batches
+    needs it multiplied by their number. A head that is not named has no labels.
 
     Args:
-        numerators: Head name -> ``[tasks]``, the losses of this micro-batch on this rank.
-        totals: Head name -> ``[tasks]``, sums of label weights over the whole optimiser step: all
-            micro-batches (``Labels.total``) and all ranks (:func:`sum_over_ranks`).
-        weighting: The rule.
-        datasets: Head name -> dataset, for ``datasets``; a head that is not named is its own dataset.
-
-    Returns:
-        A scalar. The *sum* of these scalars over micro-batches and ranks is the loss of the step: a trainer
-        that averages gradients over ranks or micro-batches needs it multiplied by their number.
-
-    >>> combine({"a": torch.tensor([6.0, 0.0]), "b": torch.tensor([1.0])},
-    ...         {"a": torch.tensor([2.0, 0.0]), "b": torch.tensor([1.0])}, "tasks")
-    tensor(2.)
+        heads: The heads that are trained.
     """
-    if weighting not in get_args(Weighting):
-        raise GraphiumError(f"unknown weighting {weighting!r}; {suggest(str(weighting), get_args(Weighting))}")
-    if not numerators:
-        raise GraphiumError("there is no head to combine losses of; give at least one task")
-    heads = list(numerators)
-    numerator = torch.cat([numerators[head] for head in heads])
-    total = torch.cat([totals[head] for head in heads]).to(numerator)
-    if weighting == "labels":
-        return numerator.sum() / _nonzero(total.sum())
-    present = total > 0
-    mean = torch.where(present, numerator / _nonzero(total), 0)
-    if weighting == "tasks":
-        return mean.sum() / _nonzero(present.sum())
-    names = tuple((datasets or {}).get(head, head) for head in heads)
-    index, count = _dataset_index(names, tuple(len(numerators[head]) for head in heads), numerator.device)
-    tasks = present.new_zeros(count, dtype=mean.dtype).index_add_(0, index, present.to(mean.dtype))
-    means = mean.new_zeros(count).index_add(0, index, mean) / _nonzero(tasks)
-    return means.sum() / _nonzero((tasks > 0).sum())
+
+    def __init__(self, heads: Sequence[HeadSpec]) -> None:
+        super().__init__()
+        self.heads = tuple(heads)
+
+    def forward(self, numerators: Sums, denominators: Sums, totals: Sums) -> Tensor:
+        if not numerators:
+            raise GraphiumError("there is no head to combine losses of; give at least one task")
+        nothing = next(iter(numerators.values())).new_zeros(())
+        numerator, denominator, total = (
+            torch.cat([sums[h.name] if h.name in sums else nothing.expand(h.num_tasks) for h in self.heads])
+            for sums in (numerators, denominators, totals)
+        )
+        return self.combine(numerator, denominator.to(numerator), total.to(numerator))
+
+    def combine(self, numerator: Tensor, denominator: Tensor, total: Tensor) -> Tensor:
+        """The scalar from sums of all tasks of all heads, ``[tasks]`` each; a task whose total is 0 adds nothing."""
+        raise NotImplementedError
+
+    def validation_loss(self, numerators: Sums, totals: Sums) -> Tensor:
+        """The loss of a whole part: comparable between epochs, so without anything that is learned."""
+        return self(numerators, totals, totals)
+
+
+@register("weighting", "labels")
+class LabelWeighting(Weighting):
+    """Every label equal: ``sum n / sum t``."""
+
+    def __init__(self, heads: Sequence[HeadSpec]) -> None:
+        super().__init__(heads)
+
+    def combine(self, numerator: Tensor, denominator: Tensor, total: Tensor) -> Tensor:
+        return numerator.sum() / nonzero(total.sum())
+
+
+@register("weighting", "tasks")
+class TaskWeighting(Weighting):
+    """Every task with labels equal: the mean of ``n / t`` over tasks with ``t > 0``."""
+
+    def __init__(self, heads: Sequence[HeadSpec]) -> None:
+        super().__init__(heads)
+
+    def combine(self, numerator: Tensor, denominator: Tensor, total: Tensor) -> Tensor:
+        return task_means(numerator, total).sum() / nonzero((total > 0).sum())
+
+
+@register("weighting", "datasets")
+class DatasetWeighting(Weighting):
+    """Every dataset with labels equal, and inside it every task with labels equal."""
+
+    dataset: Tensor
+
+    def __init__(self, heads: Sequence[HeadSpec]) -> None:
+        super().__init__(heads)
+        order = {name: number for number, name in enumerate(dict.fromkeys(head.dataset for head in heads))}
+        numbers = [order[head.dataset] for head in heads for _ in head.tasks]
+        self.num_datasets = len(order)
+        self.register_buffer("dataset", torch.tensor(numbers), persistent=False)
+
+    def combine(self, numerator: Tensor, denominator: Tensor, total: Tensor) -> Tensor:
+        present = (total > 0).to(numerator.dtype)
+        tasks = present.new_zeros(self.num_datasets).index_add(0, self.dataset, present)
+        sums = numerator.new_zeros(self.num_datasets).index_add(0, self.dataset, task_means(numerator, total))
+        return (sums / nonzero(tasks)).sum() / nonzero((tasks > 0).sum())
+
+
+def task_means(numerator: Tensor, total: Tensor) -> Tensor:
+    """``n / t`` of every task ``[tasks]``, 0 where ``t`` is 0."""
+    return torch.where(total > 0, numerator / nonzero(total), 0)
 
 
 def sum_over_ranks(totals: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -79,15 +115,6 @@ def sum_over_ranks(totals: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return dict(zip(totals, flat.split([len(total) for total in totals.values()]), strict=True))
 
 
-def _nonzero(total: Tensor) -> Tensor:
+def nonzero(total: Tensor) -> Tensor:
     """``total`` with 1 in place of 0, so that an empty sum divides to 0."""
     return torch.where(total > 0, total, 1)
-
-
-@lru_cache(maxsize=16)
-def _dataset_index(names: tuple[str, ...], sizes: tuple[int, ...], device: torch.device) -> tuple[Tensor, int]:
-    """Dataset of every task of the concatenated heads, on the device; cached, as it is the same every step."""
-    order = {name: position for position, name in enumerate(dict.fromkeys(names))}
-    with torch.inference_mode(False):  # a tensor born in a validation must serve the backward of a training step
-        heads = torch.tensor([order[name] for name in names])
-        return heads.repeat_interleave(torch.tensor(sizes)).to(device), len(order)

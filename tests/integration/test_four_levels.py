@@ -26,10 +26,10 @@ from graphium.data.build import build_mix
 from graphium.data.mix import Mix
 from graphium.data.padding import pad
 from graphium.nn.network import build_network
+from graphium.registry import build
 from graphium.training.evaluation import Evaluator
-from graphium.training.losses import Losses
+from graphium.training.losses.heads import Losses
 from graphium.training.results import PredictionTable
-from graphium.training.weighting import combine
 
 # Symmetric molecules, single atoms, salts, isotopes, written hydrogens, stereo, aromatic rings, a dative bond.
 MOLECULES = (
@@ -314,7 +314,7 @@ def test_all_levels_train_together(mix: Mix, kind: str) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=kind == "bf16"):
         predictions = network(batch)
     numerators, totals = losses(predictions, batch.labels)
-    loss = combine(numerators, totals, "datasets")
+    loss = build("weighting", "datasets", heads=mix.heads)(numerators, totals, totals)
     loss.backward()
     evaluator.update(predictions, batch.labels)
     assert loss.isfinite() and loss > 0
@@ -335,7 +335,7 @@ def test_padding_changes_no_loss_and_no_gradient(mix: Mix) -> None:
     for one in (batch, padded_batch(mix, batch)):
         network.zero_grad()
         numerators, totals = losses(network(one), one.labels)
-        combine(numerators, totals, "datasets").backward()
+        build("weighting", "datasets", heads=mix.heads)(numerators, totals, totals).backward()
         results.append((numerators, [parameter.grad.clone() for parameter in network.parameters()]))  # type: ignore[union-attr]
     for name in results[0][0]:
         torch.testing.assert_close(results[0][0][name], results[1][0][name])

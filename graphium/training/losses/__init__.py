@@ -1,0 +1,1 @@
+"""Losses over label triples: what a head is trained on."""
