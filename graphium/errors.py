@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+# Names that a sentence lists.
+_MOST = 60
+
 
 class GraphiumError(Exception):
     """Something a user can mend: one plain sentence that names the value and says what to do.
@@ -19,7 +22,7 @@ class GraphiumError(Exception):
 
 
 def suggest(name: str, choices: Iterable[str]) -> str:
-    """Return the end of an error sentence: the nearest of ``choices``, then all of them.
+    """Return the end of an error sentence: the nearest of ``choices``, then all of them, if they are not hundreds.
 
     >>> suggest("widht", ["width", "depth"])
     "did you mean 'width'? Choices: depth, width"
@@ -27,7 +30,8 @@ def suggest(name: str, choices: Iterable[str]) -> str:
     'choices: depth, width'
     """
     names = sorted({str(choice) for choice in choices})
-    listing = ", ".join(names) if names else "(none)"
+    more = f", ... ({len(names):,} in all)" if len(names) > _MOST else ""
+    listing = ", ".join(names[:_MOST]) + more if names else "(none)"
     spelled = {choice.lower(): choice for choice in names}
     near = difflib.get_close_matches(str(name).lower(), spelled, n=1, cutoff=0.6)
     return f"did you mean {spelled[near[0]]!r}? Choices: {listing}" if near else f"choices: {listing}"

@@ -19,3 +19,8 @@ def test_it_is_an_exception_with_its_sentence() -> None:
 
 def test_case_does_not_hide_the_nearest_name():
     assert suggest("Y", ["y", "z"]).startswith("did you mean 'y'?")
+
+
+def test_hundreds_of_choices_are_counted_not_listed() -> None:
+    sentence = suggest("task_7x", [f"task_{number}" for number in range(1328)])
+    assert "did you mean 'task_7" in sentence and sentence.endswith("(1,328 in all)") and len(sentence) < 1000

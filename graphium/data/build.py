@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
@@ -18,8 +18,10 @@ from graphium.config import cache_dir
 from graphium.data.datasets.dataset import Dataset
 from graphium.data.datasets.resolve import ResolvedDataset, resolve
 from graphium.data.labels.block import LabelBlock, label_key, prepare_labels
-from graphium.data.labels.repeats import merge_labels, representatives
-from graphium.data.labels.transforms import fit
+from graphium.data.labels.fitting import check_labels, fit
+from graphium.data.labels.merging import merge_labels, merge_weights
+from graphium.data.labels.repeats import representatives
+from graphium.data.labels.weights import prepare_weights, weights_key
 from graphium.data.mix import Mix, MixDataset
 from graphium.data.sampling.draws import Sampling
 from graphium.data.splits.leaks import LeakSource, apply_policy, leaking_rows
@@ -112,6 +114,7 @@ def build_mix(
     data_dir: str | Path | None = None,
     store_dir: str | Path | None = None,
     options: MixOptions | None = None,
+    judge: Callable[[tuple[HeadSpec, ...]], None] | None = None,
     progress: bool = True,
 ) -> Mix:
     """Resolve, prepare, split and fit the datasets of a ``data`` section (or a list of ``Dataset``).
@@ -125,6 +128,7 @@ def build_mix(
         data_dir: The folder of the source files.
         store_dir: The folder of the prepared stores; None is in the cache.
         options: Limit, processes and so on for a list of datasets; a section says them itself.
+        judge: Called with the heads, their transforms not fitted, before anything is prepared; may refuse them.
         progress: Print what was found in the tables, and the progress, to stderr.
 
     Raises:
@@ -150,6 +154,8 @@ def build_mix(
         resolved.append(one)
         if progress:
             tell(f"{dataset.name}: {message}" for message in one.messages)
+    if judge is not None:
+        judge(tuple(head for one in resolved for head in group_tasks(one.tasks)))
     root = Path(store_dir) if store_dir is not None else cache_dir() / "stores"
     if progress:
         described = [(d, describe_preparation(d.table, d.smiles, featurizer, root)) for d in resolved]
@@ -204,29 +210,50 @@ def _prepare(
         except GraphiumError as error:
             raise GraphiumError(f"dataset {dataset.name!r}: {error}") from None
         said += [repeats] if repeats else []
+        is_merged = dataset.repeats == "mean" and bool(repeats)
+        weight = None
+        if dataset.sample_weight is not None:
+            weight = prepare_weights(store, table, dataset.sample_weight, dataset=dataset.name, progress=bar)
         heads = group_tasks(resolved.tasks)
         blocks = {}
         for head in heads:
             block = prepare_labels(store, table, head, h_labels=dataset.h_labels, progress=bar)
-            if dataset.repeats == "mean" and repeats:
-                block, left_out = _merged(block, resolved, store, assigned, head, bar)
+            if is_merged:
+                block, left_out = _merged(block, resolved, store, assigned, weight, head, bar)
                 said += [f"{head.name}: {left_out:,} labels of repeats contradict each other"] if left_out else []
             blocks[head.name] = block
+        if is_merged and weight is not None:
+            folder = store.folder / "labels" / f"weights-{_mean_key(resolved, assigned)}"
+            weight = merge_weights(weight, store, assigned, folder, say=bar.say)
     unused = int(((assigned < 0) & (np.asarray(store.row_molecule) >= 0)).sum())
     if unused:
         said.append(f"{unused:,} row{'s are' if unused > 1 else ' is'} in no part and not used")
     split = assigned if dataset.repeats == "mean" else parts
-    return MixDataset(dataset.name, resolved, store, heads, blocks, parts, split, tuple(said))
+    return MixDataset(dataset.name, resolved, store, heads, blocks, parts, split, tuple(said), weight)
 
 
 def _merged(
-    block: LabelBlock, resolved: ResolvedDataset, store: GraphStore, parts: np.ndarray, head: HeadSpec, bar: StartStage
+    block: LabelBlock,
+    resolved: ResolvedDataset,
+    store: GraphStore,
+    parts: np.ndarray,
+    row_weight: np.ndarray | None,
+    head: HeadSpec,
+    bar: StartStage,
 ) -> tuple[LabelBlock, int]:
     """The labels with those of repeated molecules averaged in the same part."""
-    drawn = blake2b(np.ascontiguousarray(parts).data, digest_size=16).hexdigest()
-    key = content_key("mean", label_key(resolved.table, head, resolved.dataset.h_labels), drawn)
+    key = _mean_key(resolved, parts, label_key(resolved.table, head, resolved.dataset.h_labels))
     folder = store.folder / "labels" / f"{head.level}-{head.kind}-{key}"
-    return merge_labels(block, store, parts, folder, advance=bar("mean of repeats", store.num_rows), say=bar.say)
+    advance = bar("mean of repeats", store.num_rows)
+    return merge_labels(block, store, parts, folder, row_weight=row_weight, advance=advance, say=bar.say)
+
+
+def _mean_key(resolved: ResolvedDataset, parts: np.ndarray, *made_from: str) -> str:
+    """What labels or weights averaged by part are made from, as a short hash."""
+    drawn = blake2b(np.ascontiguousarray(parts).data, digest_size=16).hexdigest()
+    column = resolved.dataset.sample_weight
+    weights = [] if column is None else [weights_key(resolved.table, column)]
+    return content_key("mean", *made_from, drawn, *weights)
 
 
 def _without_leaks(prepared: Sequence[MixDataset]) -> Iterator[MixDataset]:
@@ -257,11 +284,17 @@ def _finish(dataset: MixDataset) -> MixDataset:
     empty = [part for part in ("train", "val", "test") if not (dataset.parts == PARTS.index(part)).any()]
     if "train" in empty:
         raise GraphiumError(f"dataset {dataset.name!r} has no row in its training part; choose another split")
+    if not any(len(rows) for rows in dataset.labelled_rows([PARTS.index("train")])):
+        raise GraphiumError(
+            f"dataset {dataset.name!r}: column {dataset.resolved.dataset.sample_weight!r} gives every row of the "
+            "training part the weight 0; name another column with sample_weight, or leave it out"
+        )
     heads = []
     for head in dataset.heads:
         fitted = fit(head.tasks, partial(dataset.training_labels, head))
         tasks = tuple(replace(task, transform=values) for task, values in zip(head.tasks, fitted, strict=True))
         heads.append(replace(head, tasks=tasks))
+        check_labels(heads[-1], partial(dataset.all_labels, heads[-1]))
     said = (*dataset.messages, *(f"the {part} part is empty" for part in empty))
     return replace(dataset, heads=tuple(heads), messages=said)
 

@@ -17,7 +17,7 @@ from graphium.data.labels.block import LabelBlock
 from graphium.data.labels.transforms import LabelTransform
 from graphium.data.store.graph_store import GraphStore
 from graphium.errors import GraphiumError
-from graphium.types import FeatureSpec, HeadSpec
+from graphium.types import FeatureSpec
 
 Pairs = Literal["labelled", "all"]
 
@@ -37,6 +37,7 @@ class Gather:
         labels: Head name -> its labels in this table.
         table: Number of the table in its mix, for ``GraphBatch.table``.
         transforms: Head name -> label transform; values stay in label units where there is none.
+        row_weight: float32 ``[rows]``, the weight of each row's labels; None is 1.
 
     Raises:
         GraphiumError: the store does not hold a feature column, or no coordinates where ``spec`` has them.
@@ -49,6 +50,7 @@ class Gather:
         labels: Mapping[str, LabelBlock],
         table: int = 0,
         transforms: Mapping[str, LabelTransform] | None = None,
+        row_weight: np.ndarray | None = None,
     ) -> None:
         self._table = table
         self._row_molecule = _tensor(store.row_molecule)
@@ -60,6 +62,7 @@ class Gather:
         self._encodings = {c.name: (c.entity, _Column(store.feature(c.name))) for c in spec.encodings}
         self._has_components = any(c.entity == "component" for c in spec.encodings)
         self._positions = _Positions(store) if spec.positions else None
+        self._row_weight = None if row_weight is None else _tensor(row_weight)
         transforms = transforms or {}
         self._labels = {name: _HeadLabels(block, transforms.get(name)) for name, block in labels.items()}
 
@@ -136,13 +139,14 @@ class Gather:
         labels: dict[str, Labels] = {}
         # A pair is found by its first node and the distance to the second one.
         every = _Segments(*_later_nodes(nodes)) if pairs == "all" else None
+        weight = None if self._row_weight is None else self._row_weight.index_select(0, rows)
         found, total = [], 0
         for name, head in self._labels.items():
             if head.pairs is None:
-                labels[name] = head(rows, first_entity.get(head.level))
+                labels[name] = head(rows, first_entity.get(head.level), weight)
                 continue
             ptr, ends = head.pairs.select(rows, nodes)
-            of_head = head(rows, ptr)
+            of_head = head(rows, ptr, weight)
             place = total + of_head.entity
             if every is not None:
                 of_pair = every.ptr.index_select(0, ends[0]) + ends[1] - ends[0] - 1
@@ -153,43 +157,6 @@ class Gather:
         if every is not None:
             return labels, torch.stack([every.owner, every.index])
         return labels, torch.cat(found, dim=1) if found else None
-
-
-def concat(batches: Sequence[GraphBatch], heads: Sequence[HeadSpec]) -> GraphBatch:
-    """Join batches of several tables into one, graphs in the order of the batches.
-
-    Args:
-        batches: At least one batch; same features, no padding.
-        heads: Heads that the result shall carry, in this order; those without labels get empty ones.
-    """
-    nodes = _starts([batch.num_nodes for batch in batches])
-    edges = _starts([batch.num_edges for batch in batches])
-    bonds = _starts([batch.num_bonds for batch in batches])
-    graphs = _starts([batch.num_graphs for batch in batches])
-    pairs = _starts([batch.num_entities("nodepair") for batch in batches])
-    starts = {"graph": graphs, "node": nodes, "edge": bonds, "nodepair": pairs}
-    labels = {head.name: _join_labels(batches, head, starts[head.level]) for head in heads}
-    pair_index = _join_pairs(batches, nodes, needed=any(head.level == "nodepair" for head in heads))
-    if len(batches) == 1:
-        return replace(batches[0], labels=labels, pair_index=pair_index)
-    first = batches[0]
-    return GraphBatch(
-        x=torch.cat([b.x for b in batches]),
-        x_num=torch.cat([b.x_num for b in batches]),
-        edge_index=torch.cat([b.edge_index + start for b, start in zip(batches, nodes, strict=True)], dim=1),
-        edge_attr=torch.cat([b.edge_attr for b in batches]),
-        edge_num=torch.cat([b.edge_num for b in batches]),
-        rowptr=_join_ptr([b.rowptr for b in batches], edges),
-        batch=torch.cat([b.batch + start for b, start in zip(batches, graphs, strict=True)]),
-        ptr=_join_ptr([b.ptr for b in batches], nodes),
-        bond_edges=torch.cat([b.bond_edges + start for b, start in zip(batches, edges, strict=True)], dim=1),
-        table=torch.cat([b.table for b in batches]),
-        row=torch.cat([b.row for b in batches]),
-        encodings={name: torch.cat([b.encodings[name] for b in batches]) for name in first.encodings},
-        labels=labels,
-        pair_index=pair_index,
-        pos=None if first.pos is None else torch.cat([b.pos for b in batches if b.pos is not None]),
-    )
 
 
 class _Segments:
@@ -299,36 +266,42 @@ class _HeadLabels:
         self._entity = None if block.entity is None else _Column(block.entity)
         self._bound = None if block.bound is None else _Column(block.bound.reshape(block.value.shape))
         self._transform = transform
-        # A bound keeps its side only where the transform keeps the order.
-        assert block.bound is None or transform is None or bool((transform.scale > 0).all())
         self.pairs = None
         if block.level == "nodepair":
             assert block.pair_ptr is not None and block.pair is not None
             self.pairs = _Pairs(block.pair_ptr, block.pair)
 
-    def __call__(self, rows: Tensor, offset: Tensor | None) -> Labels:
-        """Labels of some rows; ``offset`` int64 ``[n + 1]`` is the first entity of each graph."""
+    def __call__(self, rows: Tensor, offset: Tensor | None, row_weight: Tensor | None) -> Labels:
+        """Labels of some rows.
+
+        ``offset`` int64 ``[n + 1]``: the first entity of each graph. ``row_weight`` float32 ``[n]``: the weight of
+        each row's labels, None is 1.
+        """
         start = self._ptr.index_select(0, rows)
         found = _Segments(start, self._ptr.index_select(0, rows + 1) - start)
         first = None if self.level == "graph" else start
         value = self._value.select(found.index, first).reshape(-1)
-        weight = torch.ones(len(value), device=rows.device)
+        weight = torch.ones(found.total, device=rows.device)
+        if row_weight is not None:
+            weight = row_weight.index_select(0, found.owner)
         if self._task is None:
             entity = found.owner if offset is None else found.within(offset[:-1])
             tasks = torch.arange(self._num_tasks, device=rows.device)
-            entity = entity.unsqueeze(1).expand(-1, self._num_tasks).reshape(-1)
+            total = weight.sum().expand(self._num_tasks).contiguous()
+            entity, weight = (one.unsqueeze(1).expand(-1, self._num_tasks).reshape(-1) for one in (entity, weight))
             task = tasks.expand(found.total, -1).reshape(-1)
-            total = torch.full((self._num_tasks,), float(found.total), device=rows.device)
         else:
             entity = found.owner
             if self._entity is not None and offset is not None:
                 entity = self._entity.select(found.index, first) + offset.index_select(0, found.owner)
             task = self._task.select(found.index, first).to(torch.int64)
             total = torch.zeros(self._num_tasks, device=rows.device).scatter_add_(0, task, weight)
+        raw = None
         if self._transform is not None:
+            raw = None if self._transform.keeps_all else value.to(torch.float64)
             value = self._transform.forward(value, task)
         bound = None if self._bound is None else self._bound.select(found.index, first).reshape(-1)
-        return Labels(entity, task, value.to(torch.float32), weight, total, bound)
+        return Labels(entity, task, value.to(torch.float32), weight, total, bound, raw)
 
 
 def _tensor(array: np.ndarray) -> Tensor:
@@ -338,55 +311,7 @@ def _tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.asarray(array))
 
 
-def _starts(sizes: Sequence[int]) -> list[int]:
-    starts = [0]
-    for size in sizes[:-1]:
-        starts.append(starts[-1] + size)
-    return starts
-
-
-def _join_ptr(pointers: Sequence[Tensor], starts: Sequence[int]) -> Tensor:
-    """Join offsets: the end of one part is the beginning of the next."""
-    parts = [ptr[:-1] + start for ptr, start in zip(pointers, starts, strict=True)]
-    return torch.cat([*parts, pointers[-1][-1:] + starts[-1]])
-
-
 def _later_nodes(nodes: _Segments) -> tuple[Tensor, Tensor]:
     """For every node the next one, and how many follow it in its graph; int64 ``[nodes]`` each."""
     following = torch.arange(1, nodes.total + 1, device=nodes.ptr.device)
     return following, nodes.ptr[1:].index_select(0, nodes.owner) - following
-
-
-def _join_pairs(batches: Sequence[GraphBatch], starts: Sequence[int], needed: bool) -> Tensor | None:
-    both = zip(batches, starts, strict=True)
-    found = [batch.pair_index + start for batch, start in both if batch.pair_index is not None]
-    if found:
-        return torch.cat(found, dim=1)
-    return torch.empty(2, 0, dtype=torch.int64, device=batches[0].ptr.device) if needed else None
-
-
-def _join_labels(batches: Sequence[GraphBatch], head: HeadSpec, starts: Sequence[int]) -> Labels:
-    both = zip(batches, starts, strict=True)
-    found = [(batch.labels[head.name], start) for batch, start in both if head.name in batch.labels]
-    if not found:
-        nothing = torch.empty(0, dtype=torch.int64, device=batches[0].ptr.device)
-        number = nothing.to(torch.float32)
-        return Labels(nothing, nothing, number, number, number.new_zeros(head.num_tasks))
-    if len(found) == 1:
-        labels, start = found[0]
-        return replace(labels, entity=labels.entity + start) if start else labels
-    return Labels(
-        entity=torch.cat([labels.entity + start for labels, start in found]),
-        task=torch.cat([labels.task for labels, _ in found]),
-        value=torch.cat([labels.value for labels, _ in found]),
-        weight=torch.cat([labels.weight for labels, _ in found]),
-        total=torch.stack([labels.total for labels, _ in found]).sum(0),
-        bound=_join_bounds([labels for labels, _ in found]),
-    )
-
-
-def _join_bounds(parts: Sequence[Labels]) -> Tensor | None:
-    """Labels without bounds are exact, which is 0."""
-    if all(labels.bound is None for labels in parts):
-        return None
-    return torch.cat([torch.zeros_like(p.task, dtype=torch.int8) if p.bound is None else p.bound for p in parts])

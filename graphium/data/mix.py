@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from graphium.data.batch import GraphBatch
+from graphium.data.concat import concat
 from graphium.data.datasets.resolve import ResolvedDataset
-from graphium.data.gather import Gather, Pairs, concat
+from graphium.data.gather import Gather, Pairs
 from graphium.data.labels.block import LabelBlock
 from graphium.data.labels.transforms import LabelTransform
 from graphium.data.sampling.draws import Draws, Sampling
@@ -36,6 +37,8 @@ class MixDataset:
     ``assigned`` int8 ``[rows]``: part of every row that is used, an index in ``types.PARTS``, -1 in none.
     ``split`` int8 ``[rows]``: the same with the rows whose labels were merged into those of another row: the
     split that makes this dataset again. ``messages``: what preparation found, beyond ``resolved.messages``.
+    ``row_weight`` float32 ``[rows]``: the weight of each row's labels, None is 1; labels of rows of weight 0 count as
+    absent.
     """
 
     name: str
@@ -46,6 +49,7 @@ class MixDataset:
     assigned: np.ndarray
     split: np.ndarray
     messages: tuple[str, ...] = ()
+    row_weight: np.ndarray | None = None
 
     @cached_property
     def parts(self) -> np.ndarray:
@@ -64,10 +68,18 @@ class MixDataset:
     def num_labels(self, head: HeadSpec) -> int:
         """Labels of the rows that are in a part."""
         block, total = self.blocks[head.name], 0
-        for start in range(0, len(self.parts), _ROWS_AT_ONCE):
-            ptr = np.asarray(block.ptr[start : start + _ROWS_AT_ONCE + 1])
-            total += int(np.diff(ptr)[self.parts[start : start + _ROWS_AT_ONCE] >= 0].sum())
+        for rows in self.labelled_rows(range(len(PARTS))):
+            total += int((np.asarray(block.ptr[rows + 1]) - np.asarray(block.ptr[rows])).sum())
         return total * (block.num_tasks if block.is_dense else 1)
+
+    def labelled_rows(self, parts: Container[int]) -> Iterator[np.ndarray]:
+        """Rows of some parts (indices in ``types.PARTS``) whose labels count, some at a time, int64, ascending."""
+        codes = np.array([code in parts for code in range(-1, len(PARTS))])
+        for start in range(0, len(self.parts), _ROWS_AT_ONCE):
+            chosen = codes[self.parts[start : start + _ROWS_AT_ONCE] + 1]
+            if self.row_weight is not None:
+                chosen &= self.row_weight[start : start + _ROWS_AT_ONCE] > 0
+            yield start + np.flatnonzero(chosen)
 
     def training_labels(self, head: HeadSpec) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Labels of the training part, those of some rows at a time.
@@ -75,11 +87,20 @@ class MixDataset:
         Yields:
             ``task``, the column of the head, int64 ``[L]``, and ``value`` in label units, float64 ``[L]``.
         """
-        block = self.blocks[head.name]
-        for start in range(0, len(self.parts), _ROWS_AT_ONCE):
-            chosen = self.parts[start : start + _ROWS_AT_ONCE] == PARTS.index("train")
-            _, task, value = block.select(start + np.flatnonzero(chosen))
+        for rows in self.labelled_rows([PARTS.index("train")]):
+            _, task, value = self.blocks[head.name].select(rows)
             yield task, value
+
+    def all_labels(self, head: HeadSpec) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Labels of all parts, those of some rows at a time.
+
+        Yields:
+            The row of the table int64 ``[L]``, ``task``, the column of the head, int64 ``[L]``, and ``value`` in
+            label units, float64 ``[L]``.
+        """
+        for rows in self.labelled_rows(range(len(PARTS))):
+            found = self.blocks[head.name].of_rows(rows)
+            yield rows[found.owner], found.task, found.value
 
 
 class Mix:
@@ -95,9 +116,10 @@ class Mix:
         self.transforms = {head.name: LabelTransform(head.tasks) for head in self.heads}
         self._rows: dict[str, PartRows] = {}
         self._gathers = [
-            Gather(d.store, spec, d.blocks, table=number, transforms=self.transforms)
+            Gather(d.store, spec, d.blocks, table=number, transforms=self.transforms, row_weight=d.row_weight)
             for number, d in enumerate(self.datasets)
         ]
+        self._with_raw = {name for name, transform in self.transforms.items() if not transform.keeps_all}
 
     def count(self, part: str) -> int:
         """Rows of a part."""
@@ -127,7 +149,7 @@ class Mix:
                 batches.append(gather(rows, pairs))
         if not batches:
             batches = [self._gathers[0](index[:0, 1], pairs)]
-        return concat(batches, heads=self.heads)
+        return concat(batches, self.heads, self._with_raw)
 
     def loader(
         self,

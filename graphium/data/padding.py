@@ -105,6 +105,7 @@ def _pad_labels(
             weight=_extend(old.weight, extra),
             total=old.total,
             bound=None if old.bound is None else _extend(old.bound, extra),
+            raw=None if old.raw is None else _extend(old.raw, extra),
         )
     return result
 

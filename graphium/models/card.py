@@ -8,9 +8,8 @@ from typing import Any
 
 from torch import nn
 
+from graphium.models.measured import judged_part, number, shown_metrics, undefined_metrics, unit_of
 from graphium.types import HeadSpec
-
-_SHOWN = ("mae", "pooled_mae_norm", "r2", "pearson", "spearman", "auroc", "ap", "bce", "accuracy")
 
 
 def write_card(
@@ -51,8 +50,8 @@ def _lines(
         names = ", ".join(t.name + (f" ({t.unit})" if t.unit else "") for t in head.tasks[:20])
         more = f" and {head.num_tasks - 20} more" if head.num_tasks > 20 else ""
         lines.append(f"| {head.dataset} | {head.level} | {head.kind} | {names}{more} |")
-    for part, datasets in metrics.items():
-        lines += ["", f"## Results on {part}", "", *_results(datasets)]
+    if metrics:
+        lines += ["", "## Results", "", *_results(metrics, heads)]
     lines += [
         "",
         "## Use",
@@ -66,15 +65,22 @@ def _lines(
     return lines
 
 
-def _results(datasets: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    lines = ["| dataset | metric | model | baseline |", "| --- | --- | --- | --- |"]
-    for dataset, numbers in datasets.items():
-        baseline = numbers.get("baseline", {})
-        for name in _SHOWN:
-            if name in numbers:
-                lines.append(f"| {dataset} | {name} | {_number(numbers[name])} | {_number(baseline.get(name))} |")
-    return [*lines, "", "Means over tasks (`pooled_mae_norm`: over all labels, in standard deviations)."]
+def _results(metrics: Mapping[str, Any], heads: Sequence[HeadSpec]) -> list[str]:
+    judged = judged_part(metrics)
+    columns = ["data set", "metric", *metrics, f"baseline, {judged}"]
+    lines = [_row(columns), _row(["---"] * len(columns))]
+    for dataset in dict.fromkeys(name for part in metrics.values() for name in part):
+        parts = [part.get(dataset, {}) for part in metrics.values()]
+        baseline = metrics[judged].get(dataset, {}).get("baseline", {})
+        for name in shown_metrics(dataset, metrics, heads):
+            unit = unit_of(name, dataset, heads)
+            numbers = [number(numbers.get(name)) for numbers in (*parts, baseline)]
+            lines.append(_row([dataset, f"{name} ({unit})" if unit else name, *numbers]))
+    lines += ["", "Means over tasks (`pooled_mae_norm`: over all labels, in standard deviations), beside a predictor "]
+    lines[-1] += "that knows nothing but the training labels."
+    remarks = undefined_metrics(metrics)
+    return lines + ([""] if remarks else []) + [f"- {sentence}" for sentence in remarks]
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,92 +1,103 @@
-"""The way out: one readout per level, shared by the heads of that level, and one head per :class:`HeadSpec`."""
+"""Heads: the vectors of a level's entities -> the predictions of tasks; hidden layers shared, or one stack per task."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from graphium.data.batch import GraphBatch
-from graphium.errors import GraphiumError
-from graphium.nn.activations import build_activation
-from graphium.nn.mlp import MLP
-from graphium.nn.ops import Edges, Segments
-from graphium.nn.pooling import build_pooling
-from graphium.registry import PartConfig
-from graphium.types import HeadSpec, Level
+from graphium.nn.groups import Group
+from graphium.nn.mlp import MLP, TaskLinear
+from graphium.nn.ops import permute_columns
+from graphium.types import HeadSpec
 
 
-class Readout(nn.Module):
-    """Node vectors -> one vector per entity of a level, ``[entities, width]``.
+class HeadGroup(nn.Module):
+    """``depth`` hidden layers that some tasks share, and one linear map to all predictions of each head among them.
 
-    A graph is the pooling of its nodes; an edge or a pair is the sum and the absolute difference of its
-    two nodes (the order of the two does not matter), an edge with its bond features beside.
+    Args:
+        tasks: Head -> how many of its tasks are in the group.
+        widths: Head -> numbers per task, 0 where it is one number without an axis of its own.
+        in_channels: Width of the readout.
+        width: Channels of the hidden layers.
+        depth: Number of hidden layers, 0 for none.
+        activation: Name of an activation function.
+        dropout: Share of channels dropped after every hidden layer.
+        split: Give every task hidden layers of its own, of which there is at least one, all computed by one
+            batched product per layer.
     """
 
     def __init__(
         self,
-        level: Level,
+        tasks: Mapping[str, int],
+        widths: Mapping[str, int],
         in_channels: int,
-        width: int,
         *,
-        edge_dim: int = 0,
-        pooling: PartConfig | Sequence[PartConfig] = "sum",
-        activation: str = "gelu",
-        dropout: float = 0.0,
+        width: int,
+        depth: int,
+        activation: str,
+        dropout: float,
+        split: bool = False,
     ) -> None:
         super().__init__()
-        self.level = level
-        if level == "graph":
-            self.pooling = build_pooling(pooling, in_channels)
-            in_channels = self.pooling.out_channels
-        elif level == "edge":
-            in_channels = 2 * in_channels + edge_dim
-        elif level == "nodepair":
-            in_channels = 2 * in_channels
-        self.linear = nn.Linear(in_channels, width)
-        self.activation = build_activation(activation)
-        self.dropout = nn.Dropout(dropout)
+        self.tasks = dict(tasks)
+        self.widths = dict(widths)
+        self.split = split
+        channels = [in_channels, *[width] * depth]
+        linear = partial(TaskLinear, sum(tasks.values())) if split else nn.Linear
+        self.hidden = MLP(channels, activation, dropout, activate_last=True, linear=linear)
+        self.outputs = nn.ModuleDict()
+        for name, count in tasks.items():
+            size = max(widths[name], 1)
+            self.outputs[name] = (
+                TaskLinear(count, channels[-1], size) if split else nn.Linear(channels[-1], count * size)
+            )
 
-    def forward(self, x: Tensor, batch: GraphBatch, edges: Edges) -> Tensor:
-        """``x`` ``[nodes, in_channels]`` -> ``[entities, width]``."""
-        out: Tensor = self.dropout(self.activation(self.linear(self.collect(x, batch, edges))))
-        return out
-
-    def collect(self, x: Tensor, batch: GraphBatch, edges: Edges) -> Tensor:
-        """What the readout's linear map reads, ``[entities, channels]``; for a graph the pooled nodes."""
-        if self.level == "graph":
-            pooled: Tensor = self.pooling(x, Segments(batch.ptr, batch.batch))
-            return pooled
-        if self.level == "edge":
-            forth = batch.bond_edges[0]
-            ends = batch.edge_index.index_select(1, forth)
-            return torch.cat([_join(x, ends), edges.features().index_select(0, forth)], dim=1)
-        if self.level == "nodepair":
-            if batch.pair_index is None:
-                raise GraphiumError("a head predicts node pairs and the batch names none; give it pair_index")
-            return _join(x, batch.pair_index)
-        return x
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """``[entities, in_channels]`` -> head name -> ``[entities, tasks]`` or ``[entities, tasks, width]``."""
+        x = self.hidden(x)
+        if self.split:  # x: [tasks, entities, width]
+            pieces = zip(self.outputs.items(), x.split(list(self.tasks.values())), strict=True)
+            wide = {name: linear(piece).transpose(0, 1).contiguous() for (name, linear), piece in pieces}
+        else:
+            wide = {name: linear(x).unflatten(1, (self.tasks[name], -1)) for name, linear in self.outputs.items()}
+        return {name: out if self.widths[name] else out.squeeze(2) for name, out in wide.items()}
 
 
-class Head(nn.Module):
-    """``depth`` hidden layers, then one output per task, or ``width`` of them."""
+class Heads(nn.Module):
+    """All heads: groups of tasks, and where their columns belong in a head that is in several groups.
 
-    def __init__(
-        self, spec: HeadSpec, in_channels: int, hidden: int, depth: int, activation: str, dropout: float
-    ) -> None:
+    Args:
+        heads: What to predict.
+        groups: Every task of ``heads`` in one of them, and the module that predicts it.
+    """
+
+    def __init__(self, heads: Sequence[HeadSpec], groups: Sequence[tuple[Group, HeadGroup]]) -> None:
         super().__init__()
-        self.num_tasks = spec.num_tasks
-        self.width = spec.width
-        out_channels = self.num_tasks * max(self.width, 1)
-        self.mlp = MLP([in_channels, *[hidden] * depth, out_channels], activation, dropout)
+        self.groups = nn.ModuleDict({group.name: module for group, module in groups})
+        self.levels = {group.name: group.level for group, _ in groups}
+        self.orders: dict[str, str] = {}
+        self.names = [head.name for head in heads]
+        for number, head in enumerate(heads):
+            columns = [column for group, _ in groups for column in group.columns.get(head.name, ())]
+            if columns != sorted(columns):
+                place = torch.tensor(columns)
+                self.orders[head.name] = f"order{number}"
+                self.register_buffer(f"order{number}", torch.stack([place.argsort(), place]), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``[entities, in_channels]`` -> ``[entities, tasks]`` or ``[entities, tasks, width]``."""
-        out: Tensor = self.mlp(x)
-        return out.unflatten(1, (self.num_tasks, self.width)) if self.width else out
+    def forward(self, vectors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Level -> ``[entities, width of its readout]`` to head name -> predictions, in the order of the heads."""
+        pieces: dict[str, list[Tensor]] = {name: [] for name in self.names}
+        for group, module in self.groups.items():
+            for name, piece in module(vectors[self.levels[group]]).items():
+                pieces[name].append(piece)
+        return {name: self.join(name, parts) for name, parts in pieces.items()}
 
-
-def _join(x: Tensor, ends: Tensor) -> Tensor:
-    first, second = x.index_select(0, ends[0]), x.index_select(0, ends[1])
-    return torch.cat([first + second, (first - second).abs()], dim=1)
+    def join(self, name: str, pieces: Sequence[Tensor]) -> Tensor:
+        """The columns that the groups predict, in the order of the head's tasks."""
+        if len(pieces) == 1:
+            return pieces[0]
+        joined = torch.cat(list(pieces), dim=1)
+        return permute_columns(joined, getattr(self, self.orders[name])) if name in self.orders else joined

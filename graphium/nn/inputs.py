@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from graphium.data.batch import GraphBatch
 from graphium.errors import GraphiumError, suggest
 from graphium.nn.encoders import DEFAULT_ENCODERS
-from graphium.nn.ops import Edges, Segments, group_by_code, table_sum
+from graphium.nn.mlp import MLP
+from graphium.nn.ops import BondTerms, Edges, Segments, group_by_code, one_hots, table_sum
 from graphium.registry import PartConfig, build
 from graphium.types import FeatureSpec
 
@@ -59,36 +60,56 @@ class NodeInput(nn.Module):
 
 
 class EdgeInput(nn.Module):
-    """Bond codes and numbers -> :class:`Edges`; no parameters, the layers own their tables."""
+    """Bond codes and numbers -> :class:`Edges`.
 
+    Without ``width`` it has no parameters: layers own a table with a row per category and number. With it, an
+    MLP with one hidden layer (of ``HIDDEN`` channels, as in the published models) makes a vector of ``width``
+    channels out of them.
+    """
+
+    HIDDEN = 128
     offsets: Tensor
 
-    def __init__(self, spec: FeatureSpec) -> None:
+    def __init__(self, spec: FeatureSpec, width: int | None = None, activation: str = "gelu") -> None:
         super().__init__()
         self.num_categories = sum(spec.bond_sizes)
-        self.num_numbers = spec.num_bond_numbers
-        self.edge_dim = self.num_categories + self.num_numbers
+        self.num_features = self.num_categories + spec.num_bond_numbers
+        if width is not None and self.num_features == 0:
+            raise GraphiumError(
+                f"model.edge_width is {width} and there are no bond features; name some under features.bond_onehot, "
+                "or leave it out"
+            )
+        self.edge_dim = self.num_features if width is None else width
+        self.mlp = None
+        if width is not None:
+            self.mlp = MLP([self.num_features, self.HIDDEN, width], activation)
+            # A row of one-hots is long and holds one 1 per property; the default is made for rows full of numbers.
+            nn.init.normal_(self.mlp.linears[0].get_parameter("weight"), std=len(spec.bonds) ** -0.5)
         self.register_buffer("offsets", _offsets(spec.bond_sizes), persistent=False)
 
     def forward(self, batch: GraphBatch, dtype: torch.dtype) -> Edges:
-        num_edges, device = batch.num_edges, batch.edge_index.device
+        forth = batch.bond_edges.flatten()
+        back = batch.bond_edges.flip(0).flatten()
+        reverse = torch.arange(batch.num_edges, device=batch.edge_index.device).scatter(0, forth, back)
         codes = batch.edge_attr.long() + self.offsets
         numbers = batch.edge_num.to(dtype)
-        number_rows = torch.arange(self.num_categories, self.edge_dim, device=device).expand(num_edges, -1)
+        if self.mlp is None:
+            return Edges(batch.edge_index, batch.rowptr, reverse, self.terms(batch, codes, numbers))
+        bonds = self.mlp(one_hots(codes, numbers, self.num_categories))
+        return Edges(batch.edge_index, batch.rowptr, reverse, bonds)
+
+    def terms(self, batch: GraphBatch, codes: Tensor, numbers: Tensor) -> BondTerms:
+        """The bond features as terms of a sum, by table rows ``codes`` and ``numbers``."""
+        num_edges, device = batch.num_edges, batch.edge_index.device
+        number_rows = torch.arange(self.num_categories, self.num_features, device=device).expand(num_edges, -1)
         rows = torch.cat(
             [batch.edge_index[0].unsqueeze(1), codes + batch.num_nodes, number_rows + batch.num_nodes], dim=1
         )
         weights = None
-        if self.num_numbers:
+        if numbers.shape[1]:
             weights = torch.cat([numbers.new_ones(num_edges, 1 + codes.shape[1]), numbers], dim=1).flatten()
-        forth = batch.bond_edges.flatten()
-        back = batch.bond_edges.flip(0).flatten()
-        reverse = torch.arange(num_edges, device=device).scatter(0, forth, back)
         order, starts = group_by_code(codes, self.num_categories)
-        return Edges(
-            edge_index=batch.edge_index,
-            rowptr=batch.rowptr,
-            reverse=reverse,
+        return BondTerms(
             codes=codes,
             numbers=numbers,
             rows=rows.flatten(),

@@ -97,8 +97,8 @@ class GINLayer(nn.Module):
 class GINELayer(nn.Module):
     """``MLP((1 + eps) x_i + sum_j relu(x_j + e_ji W))`` (Hu et al. 2020, "Strategies ...", section 5).
 
-    ``e_ji`` are the one-hot bond features and numbers. ``W`` has no bias: one-hots of a property sum
-    to 1, so a bias would say nothing new.
+    ``e_ji`` are the one-hot bond features and numbers, or the bond vectors of ``model.edge_width``. ``W`` has
+    no bias: one-hots of a property sum to 1, and the MLP of bond vectors has its own.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class GINELayer(nn.Module):
 class PyGLayer(nn.Module):
     """A ``torch_geometric.nn`` convolution built from ``(in_channels, out_channels[, edge_dim])``.
 
-    Bond features go in as one-hots where the convolution has an ``edge_dim``. A convolution with
+    One vector per edge goes in where the convolution has an ``edge_dim``. A convolution with
     concatenated attention heads gets ``out_channels / heads`` channels a head.
     """
 

@@ -1,9 +1,12 @@
-"""A stack of linear maps with an activation between them."""
+"""Stacks of linear maps with an activation between them: one stack, or one per task side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from graphium.nn.activations import build_activation
@@ -12,25 +15,57 @@ from graphium.nn.activations import build_activation
 class MLP(nn.Module):
     """``channels[0] -> ... -> channels[-1]``; activation and dropout after every map but the last.
 
+    ``activate_last``: after the last one too, as hidden layers under an output need it. ``linear`` makes a
+    map from ``(in_channels, out_channels)``.
+
     >>> MLP([3, 8, 1])
     MLP(3, 8, 1)
     """
 
-    def __init__(self, channels: Sequence[int], activation: str = "gelu", dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        channels: Sequence[int],
+        activation: str = "gelu",
+        dropout: float = 0.0,
+        *,
+        activate_last: bool = False,
+        linear: Callable[[int, int], nn.Module] = nn.Linear,
+    ) -> None:
         super().__init__()
         self.channels = tuple(channels)
-        pairs = list(zip(channels[:-1], channels[1:], strict=True))
-        self.linears = nn.ModuleList(nn.Linear(before, after) for before, after in pairs)
+        self.num_activated = len(channels) - (1 if activate_last else 2)
+        self.linears = nn.ModuleList(linear(before, after) for before, after in pairwise(channels))
         self.activation = build_activation(activation)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[rows, channels[0]]`` -> ``[rows, channels[-1]]``."""
         for position, linear in enumerate(self.linears):
-            if position > 0:
-                x = self.dropout(self.activation(x))
             x = linear(x)
+            if position < self.num_activated:
+                x = self.dropout(self.activation(x))
         return x
 
     def __repr__(self) -> str:
         return f"MLP({', '.join(map(str, self.channels))})"
+
+
+class TaskLinear(nn.Module):
+    """A linear map per task, all of them in one product; each starts as an ``nn.Linear`` does.
+
+    >>> TaskLinear(5, 3, 8)(torch.zeros(2, 3)).shape
+    torch.Size([5, 2, 8])
+    """
+
+    def __init__(self, num_tasks: int, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(in_channels)
+        self.weight = nn.Parameter(torch.empty(num_tasks, out_channels, in_channels).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(num_tasks, out_channels).uniform_(-bound, bound))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[tasks, rows, in_channels]``, or ``[rows, in_channels]`` for all -> ``[tasks, rows, out_channels]``."""
+        if x.ndim == 2:
+            shared = nn.functional.linear(x, self.weight.flatten(0, 1), self.bias.flatten())
+            return shared.unflatten(1, self.bias.shape).transpose(0, 1)
+        return torch.baddbmm(self.bias.unsqueeze(1), x, self.weight.transpose(1, 2))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any
 
 import torch
@@ -12,16 +12,19 @@ from graphium.data.batch import GraphBatch
 from graphium.errors import GraphiumError
 from graphium.nn.activations import build_activation
 from graphium.nn.budget import fit_budget
-from graphium.nn.heads import Head, Readout
+from graphium.nn.groups import Group, HeadOptions, check_datasets, group_heads, read_heads
+from graphium.nn.heads import HeadGroup, Heads
 from graphium.nn.inputs import EdgeInput, NodeInput
 from graphium.nn.layers import build_layer, layer_takes
 from graphium.nn.norms import build_norm
 from graphium.nn.ops import Edges, Segments
+from graphium.nn.readouts import Pooling, Readout, ReadoutOptions, check_levels, read_readouts
 from graphium.nn.virtual_node import VirtualNode
 from graphium.registry import Part, PartConfig, build, check_arguments, validate
 from graphium.types import FeatureSpec, HeadSpec
 
-Pooling = Annotated[PartConfig, Part("pooling")]
+# What the constructor is given beside its options.
+_GIVEN = ("self", "spec", "head_specs", "__class__")
 
 
 class Block(nn.Module):
@@ -44,8 +47,8 @@ class Network(nn.Module):
 
     Args:
         spec: The features that the batches carry.
-        heads: What to predict.
-        width: Channels of node vectors, virtual node, readouts and (by default) heads.
+        head_specs: What to predict.
+        width: Channels of node vectors and virtual node, and by default of readouts and heads.
         depth: Number of blocks.
         layer: Message-passing layer, by name or dotted path.
         feed_forward: Hidden width of the MLP inside a layer that has one, as a multiple of ``width``
@@ -59,17 +62,22 @@ class Network(nn.Module):
         input_dropout: Share of channels dropped from the first node vectors.
         virtual_node: Pooling by which a virtual node reads the graph, or ``none``.
         pooling: Pooling of the graph readout; several are concatenated.
+        edge_width: Channels of the bond vectors that layers and the edge readout read, made by an MLP of the
+            bond features (None: these as they are).
+        readouts: Level -> fields of :class:`ReadoutOptions`, for levels whose readout should differ.
         head_width: Channels of the hidden layers of a head (None: ``width``).
         head_depth: Hidden layers of a head.
+        heads: Name -> fields of :class:`HeadOptions`, for heads and tasks that should share hidden layers or
+            have some of their own. The others have a stack of hidden layers per head.
 
     Raises:
-        GraphiumError: an unknown part, or a value out of range.
+        GraphiumError: an unknown part, a value out of range, a pattern that matches no task.
     """
 
     def __init__(
         self,
         spec: FeatureSpec,
-        heads: Sequence[HeadSpec],
+        head_specs: Sequence[HeadSpec],
         *,
         width: int = 96,
         depth: int = 4,
@@ -84,17 +92,21 @@ class Network(nn.Module):
         input_dropout: float = 0.0,
         virtual_node: PartConfig | None = "sum",
         pooling: Pooling | list[Pooling] = "mean",
+        edge_width: int | None = None,
+        readouts: dict[str, dict[str, Any]] | None = None,
         head_width: int | None = None,
         head_depth: int = 1,
+        heads: dict[str, dict[str, Any]] | None = None,
     ) -> None:
         super().__init__()
-        options = {key: value for key, value in locals().items() if key not in ("self", "spec", "heads", "__class__")}
+        options = {key: value for key, value in locals().items() if key not in _GIVEN}
         check_network(**options)
+        groups = check_heads(options, head_specs)
         self.spec = spec
-        self.heads_spec = tuple(heads)
+        self.head_specs = tuple(head_specs)
         self._config = options
         self.node_input = NodeInput(spec, width, encoding_width, encoders)
-        self.edge_input = EdgeInput(spec)
+        self.edge_input = EdgeInput(spec, edge_width, activation)
         self.input_dropout = nn.Dropout(input_dropout)
         self.residual = build("residual", residual, where="model.residual", channels=width, depth=depth)
         hidden = max(1, round(width * (1.0 if feed_forward is None else feed_forward)))
@@ -114,33 +126,56 @@ class Network(nn.Module):
             # Nothing reads the virtual node after the last block.
             for _ in range(depth - 1):
                 self.virtual_nodes.append(VirtualNode(width, virtual_node, norm, activation, dropout))
-        out_channels = self.residual.in_channels(depth)
+        said = read_readouts(readouts)
         self.readouts = nn.ModuleDict()
-        self.heads = nn.ModuleDict()
-        for head in heads:
-            if head.level not in self.readouts:
-                self.readouts[head.level] = Readout(
-                    head.level,
-                    out_channels,
-                    width,
-                    edge_dim=self.edge_input.edge_dim,
-                    pooling=pooling,
-                    activation=activation,
-                    dropout=dropout,
-                )
-            self.heads[head.name] = Head(head, width, head_width or width, head_depth, activation, dropout)
+        modules = []
+        for group in groups:
+            if group.level not in self.readouts:
+                self.readouts[group.level] = self.make_readout(group.level, said.get(group.level, ReadoutOptions()))
+            modules.append(self.make_group(group))
+        self.heads = Heads(head_specs, list(zip(groups, modules, strict=True)))
+
+    def make_readout(self, level: str, options: ReadoutOptions) -> Readout:
+        """The readout of a level; ``options`` and, where they are silent, those of the network."""
+        return Readout(
+            level,
+            self.residual.in_channels(len(self.blocks)),
+            options.width or self._config["width"],
+            depth=options.depth,
+            edge_dim=self.edge_input.edge_dim,
+            pooling=options.pooling or self._config["pooling"],
+            activation=options.activation or self._config["activation"],
+            dropout=self._config["dropout"] if options.dropout is None else options.dropout,
+        )
+
+    def make_group(self, group: Group) -> HeadGroup:
+        """The module of tasks that share hidden layers; the options of the network where theirs are silent."""
+        config = self._config
+        options = group.options or HeadOptions(of=group.name)
+        return HeadGroup(
+            {name: len(columns) for name, columns in group.columns.items()},
+            {head.name: head.width for head in self.head_specs if head.name in group.columns},
+            int(self.readouts[group.level].width),  # type: ignore[arg-type]
+            width=options.width or config["head_width"] or config["width"],
+            depth=config["head_depth"] if options.depth is None else options.depth,
+            activation=options.activation or config["activation"],
+            dropout=config["dropout"] if options.dropout is None else options.dropout,
+            split=options.split,
+        )
 
     def forward(self, batch: GraphBatch) -> dict[str, Tensor]:
         """Predict.
 
         Returns:
-            Head name -> ``[entities, tasks]`` or ``[entities, tasks, classes]``, one row for every
-            entity of the head's level in the batch, padding included: transformed label units, or
+            Head name -> ``[entities, tasks]`` or ``[entities, tasks, classes or outputs]``, one row for
+            every entity of the head's level in the batch, padding included: transformed label units, or
             logits.
         """
         x, edges = self.encode(batch)
-        vectors = {level: readout(x, batch, edges) for level, readout in self.readouts.items()}
-        return {head.name: self.heads[head.name](vectors[head.level]) for head in self.heads_spec}
+        predictions: dict[str, Tensor] = self.heads(
+            {level: readout(x, batch, edges) for level, readout in self.readouts.items()}
+        )
+        return predictions
 
     def encode(self, batch: GraphBatch) -> tuple[Tensor, Edges]:
         """Node vectors after the last block, ``[nodes, channels]``, and the edges as layers read them."""
@@ -156,7 +191,7 @@ class Network(nn.Module):
         return x, edges
 
     def config(self) -> dict[str, Any]:
-        """The constructor's arguments as plain values, without ``spec`` and ``heads``."""
+        """The constructor's arguments as plain values, without ``spec`` and ``head_specs``."""
         return dict(self._config)
 
     def num_parameters(self) -> int:
@@ -165,13 +200,13 @@ class Network(nn.Module):
 
 
 def build_network(
-    spec: FeatureSpec, heads: Sequence[HeadSpec], *, budget: int | None = None, **options: Any
+    spec: FeatureSpec, head_specs: Sequence[HeadSpec], *, budget: int | None = None, **options: Any
 ) -> Network:
     """Build a network; ``budget`` picks ``width`` and then ``feed_forward``.
 
     Args:
         spec: The features that the batches carry.
-        heads: What to predict.
+        head_specs: What to predict.
         budget: Number of trainable parameters to come within 2 % of.
         **options: Arguments of :class:`Network`.
 
@@ -180,24 +215,33 @@ def build_network(
     """
     check_network(budget=budget, **options)
     if budget is None:
-        return Network(spec, heads, **options)
+        return Network(spec, head_specs, **options)
 
     def parameters(**tried: Any) -> int:
         # The meta device has shapes and no numbers: nothing is allocated, no random number is drawn.
         with torch.device("meta"):
-            return Network(spec, heads, **tried).num_parameters()
+            return Network(spec, head_specs, **tried).num_parameters()
 
-    return Network(spec, heads, **fit_budget(parameters, budget, options))
+    return Network(spec, head_specs, **fit_budget(parameters, budget, options))
 
 
-def check_network(*, budget: int | None = None, **options: Any) -> None:
+def check_network(datasets: Collection[str] | None = None, /, *, budget: int | None = None, **options: Any) -> None:
     """Judge the options of :class:`Network` before there is any data.
+
+    ``datasets``: the names of the data sets, where they are known.
 
     Raises:
         GraphiumError: an unknown option or part, a wrong type, a value out of range.
     """
-    checked = check_arguments(Network, options, where="model", given=("spec", "heads"), beside=("budget",))
-    for name, least in (("width", 1), ("depth", 1), ("encoding_width", 1), ("head_width", 1), ("head_depth", 0)):
+    checked = check_arguments(Network, options, where="model", given=("spec", "head_specs"), beside=("budget",))
+    for name, least in (
+        ("width", 1),
+        ("depth", 1),
+        ("encoding_width", 1),
+        ("edge_width", 1),
+        ("head_width", 1),
+        ("head_depth", 0),
+    ):
         value = checked.get(name)
         if value is not None and value < least:
             raise GraphiumError(f"model.{name} is {value}; give at least {least}")
@@ -209,7 +253,7 @@ def check_network(*, budget: int | None = None, **options: Any) -> None:
             raise GraphiumError(f"model.{name} is {checked[name]}; give a share from 0 up to, not including, 1")
     if "activation" in checked:
         build_activation(checked["activation"])
-    check_arguments(build_network, {"budget": budget}, where="model", given=("spec", "heads"))
+    check_arguments(build_network, {"budget": budget}, where="model", given=("spec", "head_specs"))
     if budget is not None and budget < 1:
         raise GraphiumError(f"model.budget is {budget}; give a number of parameters, for example 150000")
     if checked.get("virtual_node") not in (None, "none"):
@@ -220,3 +264,28 @@ def check_network(*, budget: int | None = None, **options: Any) -> None:
         raise GraphiumError(
             f"model.feed_forward is {options['feed_forward']} and layer {layer!r} has no MLP to widen; leave it out"
         )
+    read_readouts(checked.get("readouts"))
+    entries = read_heads(checked.get("heads"), checked.get("head_depth", 1))
+    if datasets is not None:
+        check_datasets(entries, datasets)
+
+
+def check_heads(options: Mapping[str, Any], head_specs: Sequence[HeadSpec]) -> list[Group]:
+    """Judge those options of :class:`Network` that name tasks and levels, knowing the tasks.
+
+    Returns:
+        The groups of tasks that share hidden layers, in the order in which they are built.
+
+    Raises:
+        GraphiumError: a pattern of ``heads`` that matches nothing, a task in two entries, an entry over two
+            levels; a readout of a level without tasks; an ``edge_width`` that nothing reads.
+    """
+    levels = {head.level for head in head_specs}
+    check_levels(options.get("readouts") or {}, levels)
+    layer = options.get("layer", "gine")
+    if options.get("edge_width") is not None and not layer_takes(layer, "edge_dim") and "edge" not in levels:
+        raise GraphiumError(
+            f"model.edge_width is {options['edge_width']} and neither the layer {layer!r} nor a task of bonds reads "
+            "bond features; leave it out"
+        )
+    return group_heads(read_heads(options.get("heads"), options.get("head_depth", 1)), head_specs)

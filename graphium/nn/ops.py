@@ -30,22 +30,16 @@ class Segments(NamedTuple):
         return (self.ptr[1:] - self.ptr[:-1]).to(dtype).unsqueeze(1)
 
 
-class Edges(NamedTuple):
-    """The directed edges of a batch and their bond features, in the forms that layers read.
+class BondTerms(NamedTuple):
+    """The bond features of directed edges as terms of a sum.
 
-    ``edge_index`` int64 ``[2, edges]`` (source, destination), sorted by destination; ``rowptr`` int64
-    ``[nodes + 1]``; ``reverse`` int64 ``[edges]``: the same bond the other way. ``numbers``
-    ``[edges, bond numbers]`` in the dtype of the weights.
-
-    A linear map of the bond features is a table with one row per category and one per number.
+    ``codes`` int64 ``[edges, properties]``: table rows; ``numbers`` ``[edges, bond numbers]`` in the dtype of the
+    weights. A linear map of the bond features is a table with one row per category and one per number.
     ``rows`` int64 ``[edges * terms]`` and ``weights`` ``[edges * terms]`` list, for each edge, what
     has to be added up in ``cat([x, table])`` to get ``x[source] + bond features @ table``;
     ``order`` and ``starts`` list the edges of each category.
     """
 
-    edge_index: Tensor
-    rowptr: Tensor
-    reverse: Tensor
     codes: Tensor
     numbers: Tensor
     rows: Tensor
@@ -55,10 +49,32 @@ class Edges(NamedTuple):
     starts: Tensor
 
     def features(self) -> Tensor:
-        """Bond features as one-hots followed by numbers, ``[edges, edge_dim]``."""
-        num_categories = self.starts.shape[0] - 1
-        one_hot = self.numbers.new_zeros(self.codes.shape[0], num_categories)
-        return torch.cat([one_hot.scatter(1, self.codes, 1.0), self.numbers], dim=1)
+        """One-hots followed by numbers, ``[edges, categories + numbers]``."""
+        return one_hots(self.codes, self.numbers, self.starts.shape[0] - 1)
+
+
+class Edges(NamedTuple):
+    """The directed edges of a batch and what layers read of their bonds.
+
+    ``edge_index`` int64 ``[2, edges]`` (source, destination), sorted by destination; ``rowptr`` int64
+    ``[nodes + 1]``; ``reverse`` int64 ``[edges]``: the same bond the other way. ``bonds``: the bond features
+    as they are, or what an MLP makes of them, ``[edges, edge_dim]``.
+    """
+
+    edge_index: Tensor
+    rowptr: Tensor
+    reverse: Tensor
+    bonds: BondTerms | Tensor
+
+    def features(self) -> Tensor:
+        """One vector per edge, ``[edges, edge_dim]``."""
+        return self.bonds if isinstance(self.bonds, Tensor) else self.bonds.features()
+
+
+def one_hots(codes: Tensor, numbers: Tensor, num_categories: int) -> Tensor:
+    """``codes`` int64 ``[rows, properties]`` as zeros and ones, then ``numbers``: ``[rows, categories + numbers]``."""
+    zeros = numbers.new_zeros(codes.shape[0], num_categories)
+    return torch.cat([zeros.scatter(1, codes, 1.0), numbers], dim=1)
 
 
 def group_by_code(codes: Tensor, num_categories: int) -> tuple[Tensor, Tensor]:
@@ -98,17 +114,32 @@ def closed_neighbor_sum(x: Tensor, edges: Edges) -> Tensor:
 
 
 def closed_edge_message_sum(x: Tensor, table: Tensor, edges: Edges) -> Tensor:
-    """``x[i] + sum over edges j -> i of relu(x[j] + bond features @ table)``, ``[nodes, channels]``.
+    """``x[i] + sum over edges j -> i of relu(x[j] + bond vector @ table)``, ``[nodes, channels]``.
 
-    ``table`` ``[edge_dim, channels]`` has one row per bond category, then one per bond number.
+    ``table`` ``[edge_dim, channels]`` has one row per channel of the bond vectors: per bond category, then
+    per bond number, where the bond features are not changed by an MLP.
     """
-    out: Tensor = _ClosedEdgeMessageSum.apply(x, table.to(x.dtype), *edges)
+    edge_index, rowptr, reverse, bonds = edges
+    out: Tensor
+    if isinstance(bonds, Tensor):
+        out = _ClosedMessageSum.apply(x, (bonds @ table).to(x.dtype), edge_index, rowptr, reverse)
+    else:
+        out = _ClosedTermSum.apply(x, table.to(x.dtype), edge_index, rowptr, reverse, *bonds)
     return out
 
 
 def table_sum(table: Tensor, codes: Tensor) -> Tensor:
     """Sum of the table rows ``codes`` int64 ``[rows, properties]``: ``[rows, channels]``."""
     out: Tensor = _TableSum.apply(table, codes)
+    return out
+
+
+def permute_columns(values: Tensor, order: Tensor) -> Tensor:
+    """Columns of ``values`` ``[rows, columns, ...]`` as ``order`` int64 ``[2, columns]`` says: ``values[:, order[0]]``.
+
+    ``order[1]`` is the inverse of ``order[0]``, so that the gradient is a selection too, not a scattered sum.
+    """
+    out: Tensor = _PermuteColumns.apply(values, order)
     return out
 
 
@@ -176,7 +207,7 @@ class _TableSum(Function):
         return total.to(dtype), None
 
 
-class _ClosedEdgeMessageSum(Function):
+class _ClosedTermSum(Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -208,3 +239,30 @@ class _ClosedEdgeMessageSum(Function):
         if numbers.shape[1]:
             parts.append(numbers.to(grad.dtype).t() @ through)
         return bag_sum(through, reverse, rowptr).add_(grad), torch.cat(parts), *(None,) * 10
+
+
+class _ClosedMessageSum(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bonds: Tensor, index: Tensor, rowptr: Tensor, reverse: Tensor) -> Tensor:
+        message = x.index_select(0, index[0]).add_(bonds).relu_()
+        ctx.save_for_backward(message, index, rowptr, reverse)
+        return bag_sum(message, _every(message.shape[0], index), rowptr).add_(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        message, index, rowptr, reverse = ctx.saved_tensors
+        through = grad.index_select(0, index[1])
+        torch.ops.aten.threshold_backward.grad_input(through, message, 0, grad_input=through)
+        return bag_sum(through, reverse, rowptr).add_(grad), through, None, None, None
+
+
+class _PermuteColumns(Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, order: Tensor) -> Tensor:
+        ctx.save_for_backward(order)
+        return values.index_select(1, order[0])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (order,) = ctx.saved_tensors
+        return grad.index_select(1, order[1]), None

@@ -68,6 +68,7 @@ class Averaging(WeightAveraging):
         super().__init__(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(decay))
         self._average = get_ema_multi_avg_fn(decay)
         self._pairs: tuple[list[Tensor], list[Tensor], list[tuple[Tensor, Tensor]]] | None = None
+        self._began = False
         self._swapped = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -81,26 +82,35 @@ class Averaging(WeightAveraging):
             self.update(pl_module)
             self._latest_update_step = trainer.global_step
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Here and not in the first step, because it reads a number from the device.
+        self._pair(pl_module)
+
+    def _pair(self, module: nn.Module) -> None:
+        assert self._average_model is not None
+        averaged = self._average_model.module
+        self._began = int(self._average_model.n_averaged) > 0
+        self._pairs = (
+            [p.detach() for p in averaged.parameters()],
+            [p.detach() for p in module.parameters()],
+            list(zip(averaged.buffers(), module.buffers(), strict=True)),
+        )
+
     def update(self, module: nn.Module) -> None:
         """What ``AveragedModel.update_parameters`` does, without walking through the modules every step."""
-        averaged = self._average_model
-        assert averaged is not None
         if self._pairs is None:
-            # The first update copies; it also shows that both sides have the same tensors.
-            began = int(averaged.n_averaged) == 0
-            self._pairs = (
-                [p.detach() for p in averaged.module.parameters()],
-                [p.detach() for p in module.parameters()],
-                list(zip(averaged.module.buffers(), module.buffers(), strict=True)),
-            )
-            if began:
-                averaged.update_parameters(module)
-                return
+            self._pair(module)
+        assert self._average_model is not None and self._pairs is not None
         averages, weights, buffers = self._pairs
-        self._average(averages, weights, averaged.n_averaged)
+        if self._began:
+            self._average(averages, weights, self._average_model.n_averaged)
+        else:
+            for average, weight in zip(averages, weights, strict=True):
+                average.copy_(weight)
+            self._began = True
         for average, buffer in buffers:
             average.copy_(buffer)
-        averaged.n_averaged += 1
+        self._average_model.n_averaged += 1
 
     def _swap_models(self, pl_module: pl.LightningModule) -> None:
         super()._swap_models(pl_module)
@@ -245,7 +255,8 @@ class History(Callback):
     """Writes ``metrics.csv``: one row per validation, or per epoch where nothing was validated.
 
     Columns: epoch, step, lr, train/loss (mean over the steps since the row before), seconds and molecules
-    per second of training (validations and checkpoints left out), and the numbers of the validation. The rows
+    per second of training (validations and checkpoints left out), weight/<dataset> (what the losses of its tasks
+    are multiplied by on average, where that changes in training), and the numbers of the validation. The rows
     travel in the checkpoint, so that the file of a resumed run is whole.
     """
 
@@ -283,6 +294,10 @@ class History(Callback):
         row["seconds"] = round(self.clock.seconds, 3)
         row["molecules_per_second"] = round(self.clock.speed * trainer.world_size, 1)
         self.clock.reset()
+        weights = module.weighting.dataset_weights()
+        if weights is not None:
+            named = zip(module.weighting.datasets, weights.tolist(), strict=True)
+            row.update({f"weight/{dataset}": weight for dataset, weight in named})
         if self.rows and (self.rows[-1]["epoch"], self.rows[-1]["step"]) == (row["epoch"], row["step"]):
             # A validation that a resumed run repeats: the row of the first one has the training before it.
             return

@@ -30,16 +30,23 @@ class ResumeState:
     """Where the running step stands, and the random states at its beginning.
 
     ``in_optimizer``: the optimiser has begun to change weights and the step is not closed yet.
+    ``epoch``: number of the epoch whose first step has begun last, -1 before any.
     ``validated_at``: number of the batch (over all epochs) after which the last validation ended.
     ``step_states``: random states before the first batch of the step, whose number is ``step_began_at``.
     """
 
     in_optimizer: bool = False
+    epoch: int = -1
     validated_at: int = -1
     step_began_at: int = -1
     step_states: dict[str, Any] = field(default_factory=dict)
     validation_states: dict[str, Any] = field(default_factory=dict)
     pending_random_states: list[dict[str, Any]] | None = None
+
+    def open_epoch(self, epoch: int) -> bool:
+        """Take note of the epoch under way; true where another one has been trained before it."""
+        before, self.epoch = self.epoch, epoch
+        return before not in (-1, epoch)
 
     def open_step(self, batch: int) -> None:
         self.step_began_at, self.step_states = batch, random_states()

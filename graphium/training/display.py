@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -17,14 +16,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from graphium.models.measured import Metrics, judged_part, number, shown_metrics, undefined_metrics, unit_of
 from graphium.training.callbacks import Clock
 from graphium.training.metrics.base import higher_is_better
 from graphium.training.module import Module
+from graphium.types import HeadSpec
 
 _REFRESH_SECONDS = 0.2
 _LIGHTNING_LOGGERS = ("pytorch_lightning", "lightning.pytorch", "lightning_fabric", "lightning.fabric")
-# What the result table shows of each dataset, in this order, where it is measured; metrics.json holds all.
-_SHOWN = ("mae", "pooled_mae_norm", "r2", "pearson", "spearman", "auroc", "ap", "bce", "accuracy")
 
 
 @contextlib.contextmanager
@@ -145,13 +144,25 @@ class TrainingBar(ProgressBar):
         self._stop()
 
 
-def result_table(metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Table:
+def print_results(metrics: Metrics, heads: Sequence[HeadSpec], console: Console) -> None:
+    """Print what was measured, and what could not be.
+
+    Args:
+        metrics: ``{part: {dataset: {metric: value, "baseline": {...}, "undefined": {...}}}}``.
+        heads: What was predicted.
+        console: Where to.
+    """
+    console.print(result_table(metrics, heads))
+    for sentence in undefined_metrics(metrics):
+        console.print(f"  {sentence}", highlight=False, markup=False, soft_wrap=True)
+
+
+def result_table(metrics: Metrics, heads: Sequence[HeadSpec]) -> Table:
     """The metrics of every dataset, one column per part, beside the predictor that knows the training labels only.
 
-    ``metrics`` is ``{part: {dataset: {metric: value, "baseline": {...}}}}``; the baseline shown is that of the
-    test part, or of the last part there is.
+    The baseline shown is that of the test part, or of the last part there is.
     """
-    judged = "test" if "test" in metrics else list(metrics)[-1]
+    judged = judged_part(metrics)
     table = Table(title="results: means over tasks", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("dataset", overflow="fold")
     for name in ("metric", *metrics, f"baseline, {judged}"):
@@ -161,18 +172,12 @@ def result_table(metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Tabl
         parts = [part.get(dataset, {}) for part in metrics.values()]
         baseline = metrics[judged].get(dataset, {}).get("baseline", {})
         label = dataset
-        for name in [name for name in _SHOWN if any(name in part for part in parts)]:
-            arrow = "↑" if higher_is_better(name) else "↓"
+        for name in shown_metrics(dataset, metrics, heads):
+            words = [name, "↑" if higher_is_better(name) else "↓", unit_of(name, dataset, heads)]
             numbers = [part.get(name) for part in (*parts, baseline)]
-            table.add_row(label, f"{name} {arrow}", *map(_number, numbers))
+            table.add_row(label, " ".join(filter(None, words)), *map(number, numbers))
             label = ""
     return table
-
-
-def _number(value: float | None) -> str:
-    if value is None or math.isnan(value):
-        return "-"
-    return f"{value:.4g}" if abs(value) >= 1 else f"{value:.3f}"
 
 
 def _epoch_name(trainer: pl.Trainer) -> str:

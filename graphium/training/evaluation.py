@@ -11,9 +11,7 @@ import torch
 from torch import Tensor
 
 from graphium.data.batch import Labels
-from graphium.registry import PartConfig
-from graphium.training.metrics.base import Scored
-from graphium.training.metrics.head import DEFAULT_METRICS, HeadMetrics
+from graphium.training.metrics.head import REASONS, HeadMetrics, Seen
 from graphium.types import HeadSpec
 
 
@@ -29,112 +27,165 @@ class Evaluator:
     """Accumulates predictions and labels of all heads of one part, and reports them by dataset.
 
     Args:
-        heads: The heads of the mix.
+        heads: The heads of the mix; their tasks say what is measured.
         transforms: Head name -> fitted label transform; a head without one has labels in their own units.
-        metrics: Kind -> metrics, in place of the default ones of that kind.
+        statistics: Head name -> :func:`label_statistics` of the training part. Where given, each dataset also has
+            the key ``baseline``: the same keys for the predictor that knows nothing else.
 
     Use: :meth:`update` with every batch, then :meth:`compute`; with ``torch.distributed`` every rank calls
     both, and the labels of all ranks count alike.
 
     Raises:
         GraphiumError: an unknown metric, or one that does not fit its kind.
+
+    >>> from graphium.types import Task, group_tasks
+    >>> head, = group_tasks([Task("y", "demo", "graph", "binary", metrics=("accuracy",))])
+    >>> evaluator = Evaluator([head])
+    >>> evaluator.names()
+    ['demo/accuracy', 'demo/pooled_accuracy']
+    >>> evaluator.compute()["demo"]["undefined"]
+    {'accuracy': {'no labels': ['y']}}
     """
 
     def __init__(
         self,
         heads: Sequence[HeadSpec],
         transforms: Mapping[str, Transform] | None = None,
-        metrics: Mapping[str, Sequence[PartConfig]] | None = None,
+        statistics: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.heads = tuple(heads)
-        self.transforms = dict(transforms or {})
-        chosen = {**DEFAULT_METRICS, **(metrics or {})}
-        self.metrics = {
-            head.name: HeadMetrics(
-                head,
-                inverse=self.transforms[head.name].inverse if head.name in self.transforms else None,
-                metrics=chosen[head.kind],
-            )
-            for head in self.heads
-        }
+        transforms = transforms or {}
+        inverses = {name: transform.inverse for name, transform in transforms.items()}
+        self.metrics = {head.name: HeadMetrics(head, inverses.get(head.name)) for head in self.heads}
+        self._guesses: dict[str, Tensor] = {}
+        self._baseline: dict[str, HeadMetrics] = {}
+        if statistics is not None:
+            for head in self.heads:
+                self._guesses[head.name] = _guess(head, transforms.get(head.name), statistics[head.name])
+                self._baseline[head.name] = HeadMetrics(head, inverses.get(head.name))
 
     def names(self) -> list[str]:
         """``dataset/metric`` of every number that :meth:`compute` may report beside the single tasks."""
         found = [f"{head.dataset}/{name}" for head in self.heads for name in self.metrics[head.name].parts]
-        found += [f"{name.removesuffix('mae_norm')}pooled_mae_norm" for name in found if name.endswith("/mae_norm")]
+        found += [f"{dataset}/{key}" for dataset, pools in self._pools().items() for key in pools]
         return list(dict.fromkeys(found))
 
     def update(self, predictions: Mapping[str, Tensor], labels: Mapping[str, Labels]) -> None:
-        """Add a batch: predictions ``[entities, tasks(, classes)]`` and labels by head name, transformed units."""
+        """Add a batch: predictions ``[entities, tasks(, width)]`` and labels by head name, transformed units."""
         for name, metrics in self.metrics.items():
-            if name in labels:
-                metrics.update(predictions[name], labels[name])
+            metrics.update(predictions, labels)
+            if name in self._guesses and name in labels:
+                guess = self._guesses[name] = self._guesses[name].to(labels[name].value.device)
+                # One entity has all guesses.
+                constant = replace(labels[name], entity=torch.zeros_like(labels[name].entity))
+                self._baseline[name].update(guess.unsqueeze(0), constant)
 
     def reset(self) -> None:
         """Forget all batches."""
-        for metrics in self.metrics.values():
+        for metrics in (*self.metrics.values(), *self._baseline.values()):
             metrics.reset()
 
-    def compute(self, statistics: Mapping[str, Tensor] | None = None) -> dict[str, dict[str, Any]]:
+    def compute(self) -> dict[str, dict[str, Any]]:
         """Report by dataset.
 
-        Args:
-            statistics: Head name -> :func:`label_statistics` of the training part. Where given, each dataset
-                also has the key ``baseline``: the same keys for the predictor that knows nothing else.
-
         Returns:
-            ``{dataset: {metric: mean over tasks, "pooled_mae_norm": over all labels, "n_defined": {metric:
-            tasks}, "n_bounds": {task: labels}, "per_task": {task: {metric: value}}, "baseline": {...}}}`` in plain
-            floats. An undefined metric is None, and is left out of its mean; a mean over no task is None.
-            ``n_bounds`` counts the labels that are bounds and enter no metric, where there are any.
+            ``{dataset: {metric: mean over tasks, "pooled_<metric>": over all labels, "n_defined": {metric: tasks},
+            "undefined": {metric: {reason: [task]}}, "n_bounds": {task: labels}, "per_task": {task: {metric: value}},
+            "baseline": {...}}}`` in plain floats. An undefined metric is None, and is left out of its mean; a mean
+            over no task is None. Pooled are the labels of all tasks of a dataset that are of one kind: classes as
+            ``pooled_<metric>``, regression in transformed units as ``pooled_<metric>_norm``. Where several kinds, or
+            numbers of classes, have a metric, the kind ends the key. ``n_bounds`` counts the labels that are bounds
+            and enter no metric, where there are any.
         """
-        scored = {name: metrics.scored() for name, metrics in self.metrics.items()}
-        report = self._report(scored)
+        seen = {name: metrics.seen() for name, metrics in self.metrics.items()}
+        report = self._report(seen)
         for head in self.heads:
-            bounds = scored[head.name].bounds
-            counts = [] if bounds is None else zip(head.tasks, bounds.tolist(), strict=True)
-            counted = {task.name: count for task, count in counts if count}
+            counts = zip(head.tasks, seen[head.name].counts[:, 1].tolist(), strict=True)
+            counted = {task.name: int(count) for task, count in counts if count}
             if counted:
                 report[head.dataset].setdefault("n_bounds", {}).update(counted)
-        if statistics is not None:
-            constant = {
-                head.name: self._constant(head, scored[head.name], statistics[head.name]) for head in self.heads
-            }
-            for dataset, baseline in self._report(constant).items():
-                report[dataset]["baseline"] = baseline
+        if self._baseline:
+            baseline = self._report({name: metrics.seen() for name, metrics in self._baseline.items()})
+            for dataset, numbers in baseline.items():
+                report[dataset]["baseline"] = numbers
         return report
 
-    def _report(self, scored: Mapping[str, Scored]) -> dict[str, dict[str, Any]]:
-        per_task: dict[str, dict[str, dict[str, float | None]]] = {}
-        pooled: dict[str, list[float]] = {}
+    def _report(self, seen: Mapping[str, Seen]) -> dict[str, dict[str, Any]]:
+        per_task: dict[str, dict[str, dict[str, float | None]]] = {head.dataset: {} for head in self.heads}
+        undefined: dict[str, dict[str, dict[str, list[str]]]] = {head.dataset: {} for head in self.heads}
         for head in self.heads:
-            values = self.metrics[head.name].evaluate(scored[head.name])
-            columns = {name: value.tolist() for name, value in values.items()}
-            tasks = per_task.setdefault(head.dataset, {})
-            for index, task in enumerate(head.tasks):
-                tasks.setdefault(task.name, {}).update({name: _number(v[index]) for name, v in columns.items()})
-            if "mae_norm" in values:
-                total, count = pooled.setdefault(head.dataset, [0.0, 0.0])
-                counts = scored[head.name].count
-                error = torch.where(counts > 0, values["mae_norm"] * counts, 0).sum()
-                pooled[head.dataset] = [total + float(error), count + float(counts.sum())]
-        report = {dataset: _means(tasks) for dataset, tasks in per_task.items()}
-        for dataset, (total, count) in pooled.items():
-            report[dataset]["pooled_mae_norm"] = _number(total / count) if count else None
+            metrics = self.metrics[head.name]
+            values, reasons = metrics.evaluate(seen[head.name])
+            tasks = [per_task[head.dataset].setdefault(task.name, {}) for task in head.tasks]
+            for name, part in metrics.parts.items():
+                texts = (*REASONS, *part.undefined)
+                columns = values[name].tolist(), reasons[name].tolist(), metrics.asked[name].tolist()
+                for task, numbers, value, why, asked in zip(head.tasks, tasks, *columns, strict=True):
+                    if asked:
+                        numbers[name] = _number(value)
+                    if why:
+                        of_metric = undefined[head.dataset].setdefault(name, {})
+                        of_metric.setdefault(texts[why], []).append(task.name)
+        pooled = self._pooled(seen)
+        return {
+            dataset: {**_means(tasks, pooled[dataset]), "undefined": undefined[dataset], "per_task": tasks}
+            for dataset, tasks in per_task.items()
+        }
+
+    def _pooled(self, seen: Mapping[str, Seen]) -> dict[str, dict[str, float | None]]:
+        """Dataset -> pooled key -> value; what several metrics of the same heads read is pooled once."""
+        report: dict[str, dict[str, float | None]] = {}
+        for dataset, pools in self._pools().items():
+            together: dict[tuple[Any, ...], list[str]] = {}
+            for key, members in pools.items():
+                asked = tuple(
+                    (head.name, tuple(self.metrics[head.name].asked[name].tolist())) for head, name in members
+                )
+                together.setdefault(asked, []).append(key)
+            report[dataset] = dict.fromkeys(pools)
+            for keys in together.values():
+                parts = {}
+                for key in keys:
+                    head, name = pools[key][0]
+                    parts[key] = self.metrics[head.name].parts[name]
+                keeps = [(seen[head.name], self.metrics[head.name].asked[name]) for head, name in pools[keys[0]]]
+                one = Seen.pooled(keeps, [part.summary for part in parts.values()])
+                if one.counts[0, 0] > 0:
+                    for key, part in parts.items():
+                        report[dataset][key] = _number(float(part.compute(one.view(part))))
         return report
 
-    def _constant(self, head: HeadSpec, scored: Scored, statistics: Tensor) -> Scored:
-        """The same labels, predicted by the training part's mean, prevalence or class frequencies."""
-        statistics = statistics.to(scored.task.device, torch.float64)
-        if head.kind == "regression":
-            guess = statistics
-            if head.name in self.transforms:
-                guess = self.transforms[head.name].forward(guess, torch.arange(head.num_tasks, device=guess.device))
-        elif head.kind == "binary":
-            guess = torch.logit(statistics)
-        else:
-            guess = statistics.log()
-        return replace(scored, prediction=guess[scored.task])
+    def _pools(self) -> dict[str, dict[str, list[tuple[HeadSpec, str]]]]:
+        """Dataset -> pooled key -> the heads that are pooled, and the name of the metric in each."""
+        groups: dict[str, dict[str, dict[str, dict[str, tuple[HeadSpec, str]]]]] = {}
+        for head in self.heads:
+            keys = groups.setdefault(head.dataset, {})
+            for name, part in self.metrics[head.name].parts.items():
+                if part.pools:
+                    unit = "_norm" if head.kind == "regression" and not part.norm else ""
+                    kinds = keys.setdefault(f"pooled_{name}{unit}", {})
+                    # `mae` and `mae_norm` of a head are the same when pooled.
+                    kinds.setdefault(f"{head.kind}{head.num_classes or ''}", {}).setdefault(head.name, (head, name))
+        return {
+            dataset: {
+                key if len(kinds) == 1 else f"{key}_{kind}": list(members.values())
+                for key, kinds in keys.items()
+                for kind, members in kinds.items()
+            }
+            for dataset, keys in groups.items()
+        }
+
+
+def _guess(head: HeadSpec, transform: Transform | None, statistics: Tensor) -> Tensor:
+    """The training part's mean, prevalence or class shares, as the head would predict them: ``[tasks(, width)]``."""
+    statistics = statistics.double()
+    if head.kind == "binary":
+        return torch.logit(statistics)
+    if head.kind != "regression":
+        return statistics.log()
+    if transform is not None:
+        statistics = transform.forward(statistics, torch.arange(head.num_tasks))
+    return statistics.unsqueeze(1).expand(-1, head.width) if head.outputs else statistics
 
 
 def label_statistics(head: HeadSpec, pieces: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
@@ -169,12 +220,15 @@ def label_statistics(head: HeadSpec, pieces: Iterable[tuple[Tensor, Tensor]]) ->
     return mean.clamp(min=half) if head.num_classes else mean.clamp(half, 1 - half)[:, 0]
 
 
-def _means(per_task: dict[str, dict[str, float | None]]) -> dict[str, Any]:
-    """Mean of every metric over the tasks where it is defined, how many those are, and the tasks themselves."""
-    names = dict.fromkeys(name for values in per_task.values() for name in values)
-    defined = {name: [v[name] for v in per_task.values() if v.get(name) is not None] for name in names}
-    means = {name: sum(values) / len(values) if values else None for name, values in defined.items()}  # type: ignore[arg-type]
-    return {**means, "n_defined": {name: len(values) for name, values in defined.items()}, "per_task": per_task}
+def _means(per_task: dict[str, dict[str, float | None]], pooled: Mapping[str, float | None]) -> dict[str, Any]:
+    """Mean of every metric over the tasks where it is defined, how many those are, and the pooled numbers."""
+    defined: dict[str, list[float]] = {name: [] for values in per_task.values() for name in values}
+    for values in per_task.values():
+        for name, value in values.items():
+            if value is not None:
+                defined[name].append(value)
+    means = {name: sum(values) / len(values) if values else None for name, values in defined.items()}
+    return {**means, **pooled, "n_defined": {name: len(values) for name, values in defined.items()}}
 
 
 def _number(value: float) -> float | None:

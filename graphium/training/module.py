@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from graphium.registry import PartConfig, build
 from graphium.training.checkpoint import RESUME_KEY, ResumeState, resumable_loops, snapshot_random_states
 from graphium.training.evaluation import Evaluator
 from graphium.training.losses.heads import Losses
+from graphium.training.nonfinite import LossWatch
 from graphium.training.weighting import Weighting, sum_over_ranks
 from graphium.types import HeadSpec
 
@@ -35,6 +35,8 @@ class Module(pl.LightningModule):
 
     The gradients of one optimiser step are those of the whole step as one batch, however it is spread
     over micro-batches and ranks: denominators are the ``total`` of the labels, summed over ranks.
+    A loss or gradient that is not finite raises :class:`~graphium.training.nonfinite.NonFiniteLoss`, not at once but
+    before a checkpoint is written or a validation begins, and within ``log_every`` steps.
     After each validation :attr:`validation` holds ``val/loss`` and ``val/<dataset>/<metric>``.
     """
 
@@ -54,10 +56,12 @@ class Module(pl.LightningModule):
         self.optimizer_config, self.schedule_config = optimizer, schedule
         self.losses = Losses(self.heads, statistics)
         self.weighting: Weighting = build("weighting", weighting, where="trainer.weighting", heads=self.heads)
+        self.watch = LossWatch(self.heads)
         self.validation: dict[str, float] = {}
         self.log_every = 50
         self.running_loss: float | None = None
         self.train_loss = RunningMean()
+        self._gradient_norm = torch.tensor(0.0)
         self._evaluator: Evaluator | None = None
         self._sums: dict[str, list[Tensor]] = {}
         self._resume = ResumeState()
@@ -79,7 +83,10 @@ class Module(pl.LightningModule):
     def step_loss(self, batch: GraphBatch) -> Tensor:
         """The share of this micro-batch on this rank in the loss of the whole optimiser step."""
         numerators, denominators = self.losses(self.network(batch), batch.labels)
-        totals = sum_over_ranks({name: batch.labels[name].total for name in numerators})
+        mine = {name: numerator.detach() for name, numerator in numerators.items()}
+        of_all, totals = sum_over_ranks(mine, {name: batch.labels[name].total for name in numerators})
+        self.weighting.note(of_all, totals)
+        self.watch.note(self.weighting.flat(of_all), batch)
         loss: Tensor = self.weighting(numerators, denominators, totals)
         return loss
 
@@ -91,6 +98,8 @@ class Module(pl.LightningModule):
         return loss if repeats == 1 else loss * repeats
 
     def on_train_batch_start(self, batch: GraphBatch, batch_idx: int) -> None:
+        if self._resume.open_epoch(self.trainer.current_epoch):
+            self.weighting.close_epoch()
         if batch_idx % self.trainer.accumulate_grad_batches == 0:
             self._resume.open_step(self.trainer.fit_loop.total_batch_idx)
 
@@ -102,9 +111,11 @@ class Module(pl.LightningModule):
     ) -> None:
         # Lightning refuses fused optimisers under mixed precision, because they unscale the gradients of float16
         # themselves; those of bfloat16 have no scale.
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         if gradient_clip_val is not None:
-            parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-            nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+            self._gradient_norm = nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+        else:
+            self._gradient_norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
 
     def on_train_batch_end(self, outputs: Any, batch: GraphBatch, batch_idx: int) -> None:
         self.close_step()
@@ -118,8 +129,10 @@ class Module(pl.LightningModule):
             return False
         self._resume.in_optimizer = False
         self.train_loss.close_step()
-        if self.trainer.global_step % self.log_every == 0:
-            self._look_at_loss()
+        self.weighting.close_step()
+        self.watch.close_step(self.trainer.global_step, self._gradient_norm)
+        if self.trainer.global_step % self.log_every == 0 or self.watch.is_full:
+            self._look()
         return True
 
     @property
@@ -133,14 +146,12 @@ class Module(pl.LightningModule):
         progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current
         return not (self._resume.in_optimizer and progress.processed < progress.ready)
 
-    def _look_at_loss(self) -> None:
-        """Read the loss of the last step from the device; not every step, because reading waits for it."""
-        self.running_loss = float(self.train_loss.last)
-        if not math.isfinite(self.running_loss):
-            raise GraphiumError(
-                f"the training loss is {self.running_loss} at step {self.trainer.global_step}; "
-                "use a smaller optim.lr, or look for extreme labels"
-            )
+    def _look(self) -> None:
+        """Read the losses of the last steps from the device; not in every step, because reading waits for it."""
+        self.watch.look()
+        if isinstance(self.train_loss.last, Tensor):
+            # Lightning adds the shares of all ranks up in place.
+            self.running_loss = float(self.trainer.strategy.reduce(self.train_loss.last.clone(), reduce_op="sum"))
 
     def on_validation_epoch_start(self) -> None:
         self._evaluator = Evaluator(self.heads, {head.name: LabelTransform(head.tasks) for head in self.heads})
@@ -160,8 +171,9 @@ class Module(pl.LightningModule):
         assert self._evaluator is not None
         numbers = flatten_metrics("val", self._evaluator.compute())
         if self._sums:
-            numerators = sum_over_ranks({name: sums[0] for name, sums in self._sums.items()})
-            totals = sum_over_ranks({name: sums[1] for name, sums in self._sums.items()})
+            numerators, totals = sum_over_ranks(
+                *({name: sums[side] for name, sums in self._sums.items()} for side in (0, 1))
+            )
             numbers = {"val/loss": float(self.weighting.validation_loss(numerators, totals)), **numbers}
         self.validation = numbers
         self._evaluator = None
@@ -169,21 +181,29 @@ class Module(pl.LightningModule):
         self.log_dict(numbers, batch_size=1)
 
     def on_train_start(self) -> None:
+        # What a checkpoint brought lies on the CPU, where several GPUs could not add it up.
+        self.train_loss.sum = torch.as_tensor(self.train_loss.sum, device=self.device)
         self._resume.restore_random_states(self.trainer.global_rank)
 
     def on_validation_start(self) -> None:
         self._resume.open_validation()
-        if isinstance(self.train_loss.last, Tensor):
-            self._look_at_loss()
+        self._look()
+
+    def on_train_end(self) -> None:
+        self._look()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self.can_save:
             self.close_step()
+        # A checkpoint never holds the weights of after a bad step.
+        self.watch.look()
         loops, random_states = resumable_loops(self.trainer, self._resume)
         checkpoint["loops"]["fit_loop"] = loops
         checkpoint[RESUME_KEY] = {
             "random_states": snapshot_random_states(random_states, self.trainer.world_size),
-            "train_loss": self.train_loss.state_dict(),
+            "train_loss": self.train_loss.state_dict(self.trainer.strategy.reduce),
+            "weighting": self.weighting.state(),
+            "epoch": self._resume.epoch,
             "validated_at": self._resume.validated_at,
             "validation": dict(self.validation),
         }
@@ -192,10 +212,23 @@ class Module(pl.LightningModule):
         saved = checkpoint.get(RESUME_KEY)
         if saved is None:
             return
+        self._check_weighting(checkpoint["state_dict"], saved["weighting"])
         self._resume.pending_random_states = saved["random_states"]
+        self.weighting.load_state(saved["weighting"])
+        self._resume.epoch = saved["epoch"]
         self._resume.validated_at = saved["validated_at"]
         self.train_loss.load_state_dict(saved["train_loss"])
         self.validation = dict(saved["validation"])
+
+    def _check_weighting(self, weights: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+        """Refuse a checkpoint of another weighting, whose state means something else."""
+        own = {**self.weighting.state_dict(prefix="weighting."), **self.weighting.state()}
+        saved = {**{key: value for key, value in weights.items() if key.startswith("weighting.")}, **state}
+        if {key: value.shape for key, value in own.items()} != {key: value.shape for key, value in saved.items()}:
+            raise GraphiumError(
+                "the checkpoint belongs to a run with another trainer.weighting; "
+                "resume with the trainer.weighting of its config.yaml"
+            )
 
 
 class RunningMean:
@@ -227,9 +260,12 @@ class RunningMean:
         self.sum, self.steps = 0.0, 0
         return self.recent
 
-    def state_dict(self) -> dict[str, Any]:
-        total = self.sum.detach().cpu().clone() if isinstance(self.sum, Tensor) else torch.tensor(self.sum)
-        return {"sum": total, "steps": self.steps}
+    def state_dict(self, reduce: Callable[..., Any] | None = None) -> dict[str, Any]:
+        """``reduce`` takes the mean of the shares of all ranks, each of which will load it as its own."""
+        if not isinstance(self.sum, Tensor):
+            return {"sum": torch.tensor(self.sum), "steps": self.steps}
+        total = self.sum.detach().clone()
+        return {"sum": (reduce(total, reduce_op="mean") if reduce else total).cpu(), "steps": self.steps}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.sum, self.steps, self._open = state["sum"], state["steps"], 0.0

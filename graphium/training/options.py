@@ -33,9 +33,12 @@ class TrainerOptions:
             validated.
         averaging: Decay of an exponential moving average of the weights, e.g. 0.999; the averaged
             weights are validated, tested and saved.
-        weighting: What counts equally in the loss: every label, every task, or every dataset.
+        weighting: How the losses of tasks make one loss: every label, every task or every dataset counts equally
+            (``labels``, ``tasks``, ``datasets``), as given (``fixed``), as learned (``uncertainty``) or more where
+            learning is slow (``dwa``); see :mod:`graphium.training.weighting`.
         deterministic: Refuse operations that are not reproducible (on CPU all of ours are).
-        log_every: Steps between looks at the running loss.
+        log_every: Steps between looks at the running loss; a loss that is not finite is found then, or before
+            the next checkpoint.
         save_every: Steps between writes of ``last.ckpt`` inside an epoch; it is written after every
             epoch and on interruption anyway.
         progress: Show the plan, a progress bar and the result table.

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from graphium.data.labels.fitting import default_transform
+from graphium.data.labels.transforms import steps_of
 from graphium.messages import alike
+from graphium.registry import PartConfig
+from graphium.training.losses.heads import DEFAULT_LOSS
+from graphium.training.options import TrainerOptions
+from graphium.types import HeadSpec
 
 _PARTS = ("train", "val", "test", "test_seen")
+# So many tasks, or weights, are named.
+_NAMED = 3
 
 
 def print_plan(summary: Mapping[str, Mapping[str, Any]], facts: Mapping[str, Any], console: Console) -> None:
@@ -43,17 +51,108 @@ def dataset_table(summary: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def task_table(summary: Mapping[str, Mapping[str, Any]]) -> Table:
-    """One line per head: level, kind, tasks and labels present."""
+    """One line per dataset, level and kind: tasks and labels present."""
     table = _table(None, "dataset")
     table.add_column("tasks")
     table.add_column("labels", justify="right", no_wrap=True)
     for name, dataset in summary.items():
         label = name
-        for head in dataset["heads"]:
-            classes = f", {head['classes']} classes" if head["classes"] else ""
-            table.add_row(label, f"{head['tasks']} {head['level']} {head['kind']}{classes}", f"{head['labels']:,}")
+        for (level, kind, classes), heads in _alike(dataset["heads"]).items():
+            tasks, labels = (sum(head[key] for head in heads) for key in ("tasks", "labels"))
+            words = f"{tasks:,} {level} {kind}" + (f", {classes} classes" if classes else "")
+            if level == "graph":
+                words += _share(labels, sum(dataset["parts"].values()) * tasks)
+            table.add_row(label, words, f"{labels:,}")
             label = ""
     return table
+
+
+def _alike(heads: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str, int], list[Mapping[str, Any]]]:
+    """Heads that differ in their losses alone are one line."""
+    groups: dict[tuple[str, str, int], list[Mapping[str, Any]]] = {}
+    for head in heads:
+        groups.setdefault((head["level"], head["kind"], head["classes"]), []).append(head)
+    return groups
+
+
+def _share(labels: int, cells: int) -> str:
+    """How many of the labels that there could be are there, where some are missing.
+
+    >>> _share(70, 1000), _share(1000, 1000)
+    (', 7.0 % present', '')
+    """
+    share = 100 * labels / max(cells, 1)
+    if not 0 < labels < cells:
+        return ""
+    if share >= 99.95:
+        return ", nearly all present"
+    return f", {share:.1f} % present" if share >= 0.1 else f", {share:.2g} % present"
+
+
+def decisions(
+    heads: Sequence[HeadSpec], *, weighting: PartConfig = "datasets", row_weights: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """What a configuration says of losses, label transforms and weights beyond the defaults, for :func:`print_plan`.
+
+    Args:
+        heads: What is trained.
+        weighting: How tasks combine.
+        row_weights: Dataset -> the column with the weights of its rows.
+    """
+    losses: dict[str, dict[str, list[int]]] = {}
+    transforms: dict[str, dict[str, list[int]]] = {}
+    for head in heads:
+        for column, task in enumerate(head.tasks):
+            if task.loss and task.loss != DEFAULT_LOSS[head.kind]:
+                losses.setdefault(_said(task.loss), {}).setdefault(head.name, []).append(column)
+            names = [step["name"] for step in steps_of(task.transform)]
+            if names != [default_transform(head.kind)]:
+                transforms.setdefault(", ".join(names), {}).setdefault(head.name, []).append(column)
+    found = {
+        "loss": "; ".join(f"{what} for {_tasks(columns, heads)}" for what, columns in losses.items()),
+        "label transform": "; ".join(f"{what} for {_tasks(columns, heads)}" for what, columns in transforms.items()),
+        "weighting": _said(weighting) if weighting != TrainerOptions.weighting else "",
+        "weights of rows": "; ".join(f"column {column} of {name}" for name, column in (row_weights or {}).items()),
+    }
+    return {name: words for name, words in found.items() if words}
+
+
+def _tasks(columns: Mapping[str, Sequence[int]], heads: Sequence[HeadSpec]) -> str:
+    """Tasks in a few words: a whole dataset, all of a kind in it, or their number and first names."""
+    words = []
+    for dataset in dict.fromkeys(head.dataset for head in heads if head.name in columns):
+        mine = [head for head in heads if head.dataset == dataset]
+        some = [head for head in mine if head.name in columns]
+        whole = all(len(columns[head.name]) == head.num_tasks for head in some)
+        if whole and len(some) == len(mine):
+            words.append(dataset)
+        elif whole and len({(head.level, head.kind) for head in mine}) == len(mine):
+            words += [f"{head.level} {head.kind} of {dataset}" for head in some]
+        else:
+            names = [head.tasks[column].name for head in some for column in columns[head.name]]
+            more = f", ... {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+            words.append(f"{', '.join(names[:_NAMED])}{more} of {dataset}")
+    return ", ".join(words)
+
+
+def _said(part: str | Mapping[str, Any]) -> str:
+    """A part in words.
+
+    >>> _said({"name": "hybrid_ce", "alpha": 0.5})
+    'hybrid_ce (alpha 0.5)'
+    """
+    if isinstance(part, str):
+        return part
+    arguments = [f"{name} {_value(value)}" for name, value in part.items() if name != "name"]
+    return f"{part['name']} ({', '.join(arguments)})" if arguments else str(part["name"])
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        if len(value) > _NAMED:
+            return f"of {len(value):,} names"
+        return ", ".join(f"{name}: {item}" for name, item in value.items())
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _table(title: str | None, first: str) -> Table:

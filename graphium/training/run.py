@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shlex
-import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,31 +16,35 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from rich.console import Console
+from torch import Tensor
 
 import graphium
 from graphium.chem.featurizer import Featurizer
 from graphium.data.build import MixOptions, build_mix, check_data
 from graphium.data.mix import Mix
-from graphium.data.splits.files import write_split
 from graphium.data.store.columns import disk_errors
 from graphium.errors import GraphiumError, suggest
 from graphium.models.saved import plain, save_model
-from graphium.nn.network import Network, build_network, check_network
-from graphium.registry import check_arguments
+from graphium.nn.network import Network, build_network, check_heads, check_network
+from graphium.registry import build, check_arguments
 from graphium.training.callbacks import Averaging, BestCheckpoint, History, Interrupted, InterruptGuard, LastCheckpoint
 from graphium.training.checkpoint import check_fits, network_weights, read_checkpoint
 from graphium.training.datamodule import DataModule
-from graphium.training.display import TrainingBar, quiet_lightning, result_table
+from graphium.training.display import TrainingBar, print_results, quiet_lightning
 from graphium.training.environment import describe_environment
 from graphium.training.evaluation import Evaluator
-from graphium.training.losses.heads import check_bounds
+from graphium.training.losses.heads import check_bounds, check_losses
+from graphium.training.metrics.head import check_metrics
 from graphium.training.module import Module
+from graphium.training.nonfinite import NonFiniteLoss
 from graphium.training.optim import check_optim
 from graphium.training.options import TrainerOptions
-from graphium.training.plan import print_plan
-from graphium.training.results import PredictionTable, evaluate, training_statistics
+from graphium.training.plan import decisions, print_plan
+from graphium.training.predictions import PredictionTable
+from graphium.training.results import evaluate, training_statistics
+from graphium.training.run_folder import bring_along, choose_run_dir, write_data, write_json
 from graphium.training.trainer import make_logger, make_trainer
-from graphium.types import PARTS
+from graphium.types import PARTS, HeadSpec
 
 _TOP = (
     "seed",
@@ -58,9 +60,7 @@ _TOP = (
     "trainer",
 )
 _EVALUATED = ("val", "test", "test_seen")
-_RUN_DIR = "GRAPHIUM_RUN_DIR"
-# A split of more rows is written as Parquet.
-_CSV_ROWS = 1_000_000
+_PREDICTED = ("test", "test_seen")
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ def check_config(config: Mapping[str, Any]) -> Settings:
     seed = config.get("seed", 42)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise GraphiumError(f"seed is {seed!r}; give a whole number from 0 to {2**32 - 1}")
-    data, _ = check_data(sections["data"])
-    check_network(**sections["model"])
+    data, datasets = check_data(sections["data"])
+    check_network([dataset.name for dataset in datasets], **sections["model"])
     optimizer, schedule = check_optim(sections["optim"])
     return Settings(
         config=dict(config),
@@ -137,6 +137,7 @@ def run(config: Mapping[str, Any]) -> RunResult:
         featurizer,
         data_dir=config.get("data_dir"),
         store_dir=config.get("store_dir"),
+        judge=partial(_check_heads, settings),
         progress=options.progress and _is_first_process(),
     )
     _check_monitor(options.monitor, mix)
@@ -146,9 +147,17 @@ def run(config: Mapping[str, Any]) -> RunResult:
     if checkpoint is not None:
         check_fits(checkpoint, network, config["ckpt_path"])
 
-    run_dir = _run_dir(config)
+    run_dir = choose_run_dir(config)
     with quiet_lightning(), disk_errors(run_dir):
         return _train(settings, mix, featurizer, network, run_dir, console)
+
+
+def _check_heads(settings: Settings, heads: Sequence[HeadSpec]) -> None:
+    """Refuse losses, metrics and weights that do not fit the tasks, before anything is prepared."""
+    check_heads(_section(settings.config, "model"), heads)
+    check_losses(heads)
+    check_metrics(heads)
+    build("weighting", settings.options.weighting, where="trainer.weighting", heads=heads)
 
 
 def seed_everything(seed: int) -> None:
@@ -173,8 +182,14 @@ def _train(
         callbacks.append(TrainingBar(console))
     logger = make_logger(options.logger, run_dir, settings.config) if _is_first_process() else False
     trainer = make_trainer(options, callbacks, default_root_dir=run_dir, logger=logger)
+    statistics = training_statistics(mix)
     module = Module(
-        network, mix.heads, optimizer=settings.optimizer, schedule=settings.schedule, weighting=options.weighting
+        network,
+        mix.heads,
+        optimizer=settings.optimizer,
+        schedule=settings.schedule,
+        weighting=options.weighting,
+        statistics=statistics,
     )
     module.log_every = options.log_every
     data = DataModule(mix, sampling=settings.data, seed=settings.seed)
@@ -186,6 +201,7 @@ def _train(
     loader = mix.loader("train", sampling=settings.data, shuffle=True, world_size=trainer.world_size)
     steps = -(-len(loader) // options.accumulate)
     facts = {
+        **decisions(mix.heads, weighting=options.weighting, row_weights=_row_weights(mix)),
         "parameters": f"{network.num_parameters():,}",
         "device": f"{device.type} x {trainer.world_size}, precision {options.precision}, "
         f"{torch.get_num_threads()} CPU threads",
@@ -202,13 +218,18 @@ def _train(
         (run_dir / "config.yaml").write_text(
             yaml.safe_dump(plain(settings.config), sort_keys=False, allow_unicode=True)
         )
-        _write_data(run_dir, mix)
-        _write_json(run_dir / "environment.json", describe_environment(summary, seed=settings.seed, device=device))
+        write_data(run_dir, mix)
+        write_json(run_dir / "environment.json", describe_environment(summary, seed=settings.seed, device=device))
 
     ckpt_path = settings.config.get("ckpt_path")
     if ckpt_path and trainer.is_global_zero:
-        _bring_along(ckpt_path, best.path, last.path)
-    _fit(trainer, module, data, ckpt_path, guard, last)
+        bring_along(ckpt_path, best.path, last.path)
+    try:
+        _fit(trainer, module, data, ckpt_path, guard, last)
+    except NonFiniteLoss as error:
+        if not trainer.is_global_zero:
+            raise SystemExit(1) from None
+        raise error.report(mix, run_dir / "nonfinite_loss.json") from None
     if torch.distributed.is_initialized():
         # What follows is done once, and must not wait for other processes.
         torch.distributed.barrier()
@@ -216,7 +237,7 @@ def _train(
     if not trainer.is_global_zero:
         return RunResult(run_dir, {}, network)
     try:
-        metrics, kept = _finish(settings, mix, module, best, last, run_dir, device)
+        metrics, kept = _finish(settings, mix, module, statistics, best, last, run_dir, device)
     except KeyboardInterrupt:
         raise _interrupted("after the training", last.path) from None
     save_model(
@@ -228,7 +249,7 @@ def _train(
         metrics=metrics,
     )
     if metrics:
-        console.print(result_table(metrics))
+        print_results(metrics, mix.heads, console)
     console.print(f"weights: {kept['weights']}; everything is in {run_dir}", highlight=False, soft_wrap=True)
     return RunResult(run_dir, metrics, network)
 
@@ -266,19 +287,15 @@ def _check_monitor(monitor: str, mix: Mix) -> None:
         raise GraphiumError(f"trainer.monitor {monitor!r} is not measured in this run; {suggest(monitor, choices)}")
 
 
+def _row_weights(mix: Mix) -> dict[str, str]:
+    columns = {dataset.name: dataset.resolved.dataset.sample_weight for dataset in mix.datasets}
+    return {name: column for name, column in columns.items() if column is not None}
+
+
 def _rows_in_step(settings: Settings, world_size: int) -> str:
     several = world_size * settings.options.accumulate
     bound = f" and {settings.data.max_nodes * several:,} atoms" if settings.data.max_nodes is not None else ""
     return f"{'at most ' * bool(bound)}{settings.data.batch_size * several:,} rows{bound}"
-
-
-def _write_data(run_dir: Path, mix: Mix) -> None:
-    """What the run was trained and tested on: unusable rows, leaks, and the part of every row."""
-    mix.write_failures(run_dir / "failures.csv")
-    _write_json(run_dir / "leaks.json", mix.leaks)
-    for dataset in mix.datasets:
-        ending = "csv" if dataset.store.num_rows <= _CSV_ROWS else "parquet"
-        write_split(run_dir / "splits" / f"{dataset.name}.{ending}", dataset.split)
 
 
 def _steps_in_all(options: TrainerOptions, per_epoch: int) -> int:
@@ -294,6 +311,7 @@ def _finish(
     settings: Settings,
     mix: Mix,
     module: Module,
+    statistics: Mapping[str, Tensor],
     best: BestCheckpoint,
     last: LastCheckpoint,
     run_dir: Path,
@@ -316,12 +334,11 @@ def _finish(
         kept.update(weights=f"{kept['weights']}, averaged", decay=options.averaging)
     network.load_state_dict(network_weights(read_checkpoint(source)))
     network.to(device)
-    statistics = training_statistics(mix)
-    table = PredictionTable(mix, "test")
     metrics: dict[str, Any] = {}
     for part in _EVALUATED:
         if not mix.count(part):
             continue
+        table = PredictionTable(mix, part, run_dir / "predictions" / f"{part}.parquet") if part in _PREDICTED else None
         metrics[part] = evaluate(
             network,
             mix,
@@ -330,12 +347,11 @@ def _finish(
             device=device,
             precision=options.precision,
             statistics=statistics,
-            writer=table if part == "test" else None,
+            writer=table,
         )
-    _write_json(run_dir / "metrics.json", {**metrics, "weights": kept})
-    if "test" in metrics:
-        (run_dir / "predictions").mkdir(exist_ok=True)
-        table.frame().to_parquet(run_dir / "predictions" / "test.parquet", index=False)
+        if table is not None:
+            table.close()
+    write_json(run_dir / "metrics.json", {**metrics, "weights": kept})
     return metrics, kept
 
 
@@ -346,35 +362,3 @@ def _section(config: Mapping[str, Any], key: str) -> dict[str, Any]:
     if not isinstance(section, Mapping):
         raise GraphiumError(f"{key} is {section!r}; it is a section of settings, written {key}.<setting>=<value>")
     return dict(section)
-
-
-def _run_dir(config: Mapping[str, Any]) -> Path:
-    """``run_dir``; for a resumed run the folder of its checkpoint; else a new one named by the time."""
-    if config.get("run_dir"):
-        return Path(config["run_dir"])
-    if config.get("ckpt_path"):
-        parent = Path(config["ckpt_path"]).resolve().parent
-        if parent.name == "checkpoints":
-            return parent.parent
-    # The processes that Lightning starts for the other devices inherit the folder of the first one.
-    if "LOCAL_RANK" in os.environ and _RUN_DIR in os.environ:
-        return Path(os.environ[_RUN_DIR])
-    now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    base = Path("outputs") / (config.get("name") or "run")
-    path, number = base / now, 2
-    while path.exists():
-        path, number = base / f"{now}_{number}", number + 1
-    os.environ[_RUN_DIR] = str(path)
-    return path
-
-
-def _bring_along(ckpt_path: str, best: Path, last: Path) -> None:
-    """A run that is resumed in another folder takes its checkpoints along."""
-    for there, here in ((Path(ckpt_path).parent / best.name, best), (Path(ckpt_path), last)):
-        if there.exists() and not here.exists():
-            here.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(there, here)
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(plain(value), indent=1, allow_nan=False) + "\n", encoding="utf-8")

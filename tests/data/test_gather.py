@@ -13,7 +13,8 @@ from torch import Tensor
 
 from graphium.chem.featurizer import Featurizer
 from graphium.data.batch import GraphBatch, Labels
-from graphium.data.gather import Gather, concat
+from graphium.data.concat import concat
+from graphium.data.gather import Gather
 from graphium.data.labels.block import LabelBlock, prepare_labels
 from graphium.data.labels.transforms import LabelTransform
 from graphium.data.store.graph_store import GraphStore

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graphium.data.batch import GraphBatch
-from graphium.data.gather import Gather, concat
+from graphium.data.concat import concat
+from graphium.data.gather import Gather
 from graphium.data.labels.block import LabelBlock
 from graphium.data.labels.transforms import LabelTransform
 from graphium.errors import GraphiumError
@@ -248,14 +249,9 @@ def test_labels_without_bounds_join_those_with_them_as_exact() -> None:
 
 
 def test_a_transform_keeps_the_side_of_a_bound() -> None:
-    world = make_world(0, "a", ("graph",))
-    (head,) = world.heads
-    block = world.blocks[head.name]
-    bounds = np.ones(block.value.size, np.int8)
-    blocks = {head.name: LabelBlock(block.level, 2, block.ptr, block.value, block.task, block.entity, bounds)}
     task = Task("y", "a", "graph", "regression", transform={"name": "zscore", "mean": 1.0, "scale": -2.0})
-    with pytest.raises(AssertionError):
-        Gather(world.store, SPEC, blocks, transforms={head.name: LabelTransform([task, task])})
+    with pytest.raises(GraphiumError, match="scale of a label transform is -2; it has to be above 0"):
+        LabelTransform([task, task])
 
 
 @settings(max_examples=20, deadline=None)
@@ -288,3 +284,84 @@ def test_a_store_without_coordinates_says_so() -> None:
     world = make_world(0, "a", ("graph",))
     with pytest.raises(GraphiumError, match="holds no 3-D coordinates; prepare the data again"):
         world.gather(spec=FeatureSpec(atoms=SPEC.atoms, bonds=SPEC.bonds, positions=True))
+
+
+CHAIN = {"name": "chain", "steps": [{"name": "clip", "low": -0.5, "high": 0.5}, {"name": "log1p"}]}
+
+
+def clipped(world: World) -> dict[str, LabelTransform]:
+    """A transform that cannot be undone, for every head of numbers."""
+    heads = [head for head in world.heads if head.kind == "regression"]
+    return {head.name: LabelTransform([replace(task, transform=CHAIN) for task in head.tasks]) for head in heads}
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_every_label_of_a_row_has_its_weight(seed: int) -> None:
+    world = make_world(seed, "one", LEVELS)
+    rows = rows_of(world, seed)
+    weight = np.random.default_rng(seed).integers(0, 5, len(world.atoms)).astype(np.float32) / 4
+    plain = world.gather()(torch.tensor(rows))
+    batch = world.gather(row_weight=weight)(torch.tensor(rows))
+    owner = {
+        "graph": torch.arange(batch.num_graphs),
+        "node": batch.batch,
+        "edge": batch.batch[batch.edge_index[1, batch.bond_edges[0]]],
+        "nodepair": batch.batch[batch.pair_index[0]],  # type: ignore[index]
+    }
+    for head in world.heads:
+        labels, other = batch.labels[head.name], plain.labels[head.name]
+        assert torch.equal(labels.entity, other.entity) and torch.equal(labels.value, other.value)
+        expected = torch.from_numpy(weight)[torch.tensor(rows)][owner[head.level]][labels.entity]
+        assert labels.weight.dtype == torch.float32 and torch.equal(labels.weight, expected)
+        total = torch.zeros(head.num_tasks).index_add(0, labels.task, labels.weight)
+        assert labels.total.is_contiguous()
+        torch.testing.assert_close(labels.total, total)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_labels_that_cannot_be_restored_are_carried(seed: int) -> None:
+    world = make_world(seed, "one", LEVELS)
+    rows = torch.tensor(rows_of(world, seed))
+    plain, batch = world.gather()(rows), world.gather(transforms=clipped(world))(rows)
+    for head in world.heads:
+        labels, other = batch.labels[head.name], plain.labels[head.name]
+        assert other.raw is None
+        if head.kind != "regression":
+            assert labels.raw is None
+            continue
+        assert labels.raw is not None and labels.raw.dtype == torch.float64
+        assert torch.equal(labels.raw.float(), other.value)
+        torch.testing.assert_close(labels.value, labels.raw.clamp(-0.5, 0.5).log1p().float())
+    exact = {name: LabelTransform([Task("y", "d", "graph", "regression")] * 3) for name in batch.labels}
+    assert all(labels.raw is None for labels in world.gather(transforms=exact)(rows).labels.values())
+
+
+def test_tables_with_and_without_weights_and_raw_labels_share_a_batch() -> None:
+    first, second, third = make_world(3, "a", LEVELS), make_world(4, "b", LEVELS), make_world(5, "c", ("graph",))
+    weight = np.full(len(first.atoms), 0.5, np.float32)
+    batches = [
+        first.gather(row_weight=weight, transforms=clipped(first))(torch.arange(len(first.atoms))),
+        second.gather(1)(torch.arange(len(second.atoms))),
+    ]
+    heads = [*first.heads, *second.heads, *third.heads]
+    absent = third.heads[0].name
+    joined = concat(batches, heads, {*clipped(first), absent})
+    for head in heads:
+        labels = joined.labels[head.name]
+        assert (labels.raw is not None) == (head.name == absent or head.name in clipped(first))
+        assert labels.raw is None or labels.raw.shape == labels.value.shape
+        assert (labels.weight == (0.5 if head in first.heads else 1.0)).all()
+    nothing = joined.labels[absent].raw
+    assert nothing is not None and nothing.dtype == torch.float64 and len(nothing) == 0
+
+
+def test_two_tables_of_one_head_join_their_raw_labels() -> None:
+    world = make_world(3, "a", ("graph",))
+    (head,) = world.heads
+    some, more = torch.tensor([0]), torch.arange(len(world.atoms))
+    parts = [world.gather(k, transforms=clipped(world))(rows) for k, rows in enumerate((some, more))]
+    raw = concat(parts, world.heads).labels[head.name].raw
+    assert raw is not None
+    assert torch.equal(raw, torch.cat([part.labels[head.name].raw for part in parts]))  # type: ignore[misc]

@@ -57,6 +57,17 @@ def test_counts_masks_and_the_dummy_graph() -> None:
     assert graph.weight.tolist() == [1, 0, 0] and graph.total.tolist() == [1]
 
 
+def test_weights_and_labels_in_their_own_units_are_padded() -> None:
+    batch = make_batch()
+    raw, bound = torch.tensor([2.5], dtype=torch.float64), torch.tensor([1], dtype=torch.int8)
+    weighted = {n: replace(old, weight=old.weight / 2, raw=raw, bound=bound) for n, old in batch.labels.items()}
+    padded = pad(replace(batch, labels=weighted), **SIZES, labels={head.name: 3 for head in HEADS}, heads=HEADS)
+    for labels in padded.labels.values():
+        assert labels.weight.tolist() == [0.5, 0, 0]
+        assert labels.raw is not None and labels.raw.tolist() == [2.5, 0, 0] and labels.raw.dtype == torch.float64
+        assert labels.bound is not None and labels.bound.tolist() == [1, 0, 0]
+
+
 def test_real_part_is_unchanged() -> None:
     batch = make_batch()
     padded = pad(batch, **SIZES)

@@ -39,7 +39,7 @@ def test_the_commented_configuration_is_complete_and_shows_the_defaults(document
 
     def defaults(target: Any) -> dict[str, Any]:
         parameters = inspect.signature(target).parameters.values()
-        return {p.name: p.default for p in parameters if p.name not in ("spec", "heads")}
+        return {p.name: p.default for p in parameters if p.name not in ("spec", "head_specs")}
 
     assert set(documented["features"]) == set(defaults(Featurizer))
     assert set(documented["data"]) - {"datasets"} == {field.name for field in dataclasses.fields(MixOptions)}
@@ -89,8 +89,24 @@ def test_data_sections_of_the_documents_are_accepted(name: str, repository: Path
         assert check_data(compose([f"data={file}"])["data"])
 
 
+def test_many_tasks_are_documented_whole(repository: Path) -> None:
+    from graphium import registry
+    from graphium.nn.network import check_network
+
+    page = repository / "docs" / "multitask.md"
+    words = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`\n]+)`", page.read_text()))))
+    for kind in ("loss", "weighting", "transform", "metric"):
+        assert set(registry.names(kind)) <= words, f"docs/multitask.md leaves out a {kind}"
+    for example in re.findall(r"^\|[^|]*\| `(\{name: .*?\})`", page.read_text(), re.MULTILINE):
+        name = yaml.safe_load(example)["name"]
+        assert any(name in registry.names(kind) for kind in ("loss", "weighting", "transform")), example
+    (section,) = blocks(page, "yaml")
+    check_network(["l1000_vcap", "l1000_mcf7", "pcba_1328", "qm9", "tox21"], **yaml.safe_load(section)["model"])
+
+
 @pytest.mark.parametrize(
-    "name", ["README.md", "CONTRIBUTING.md", "docs/index.md", "docs/quickstart.md", "docs/data.md"]
+    "name",
+    ["README.md", "CONTRIBUTING.md", "docs/index.md", "docs/quickstart.md", "docs/data.md", "docs/multitask.md"],
 )
 def test_links_lead_to_files(name: str, repository: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", (repository / name).read_text()):

@@ -29,7 +29,7 @@ from graphium.nn.network import build_network
 from graphium.registry import build
 from graphium.training.evaluation import Evaluator
 from graphium.training.losses.heads import Losses
-from graphium.training.results import PredictionTable
+from graphium.training.predictions import PredictionTable
 
 # Symmetric molecules, single atoms, salts, isotopes, written hydrogens, stereo, aromatic rings, a dative bond.
 MOLECULES = (
@@ -428,7 +428,7 @@ def test_bounds_of_a_table_reach_the_loss_and_leave_the_metrics(tmp_path: Path) 
         torch.tensor([1.0, 12.0, 2.0, 5.0, 0.0, 7.0, 2.0, 0.0]), torch.zeros(8, dtype=torch.int64)
     )
     numerators, totals = Losses(mix.heads)({head.name: guess.unsqueeze(1)}, {head.name: labels})
-    scale = float(transform.scale[0])
+    scale = head.tasks[0].transform["scale"]
     assert float(numerators[head.name]) * scale == pytest.approx(0.5 + 0 + 1.5 + 2 + 1 + 0 + 1, rel=1e-4)
     assert totals[head.name].tolist() == [7.0]
     evaluator = Evaluator(mix.heads, mix.transforms)

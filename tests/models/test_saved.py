@@ -149,6 +149,81 @@ def test_a_configuration_that_does_not_fit(folder: Path, change: dict[str, Any],
         load_model(folder)
 
 
+KNOTS = {"name": "rank_gauss", "values": [k / 7 for k in range(40)], "scores": [k / 3 - 6 for k in range(40)]}
+
+
+@pytest.fixture
+def rich_heads() -> tuple[HeadSpec, ...]:
+    """Every field of a task, with a chain of transforms whose knots are long lists."""
+    chain = {"name": "chain", "steps": [{"name": "clip", "low": None, "high": 3.25}, KNOTS, {"name": "log1p"}]}
+    metrics = ("mae", {"name": "rmse"})
+    tasks = [
+        Task("y", "alpha.v2", "graph", "regression", unit="eV", transform=chain, qualifier="q", metrics=metrics),
+        Task("z", "alpha.v2", "graph", "regression", transform=KNOTS, loss={"name": "huber", "delta": 2.0}),
+        Task("g", "alpha.v2", "graph", "regression", loss="gaussian", outputs=("mean", "log_variance")),
+        Task("k", "beta", "graph", "ordinal", num_classes=3, classes=("low", "medium", "high"), metrics=("f1",)),
+        Task("b", "beta", "node", "binary"),
+    ]
+    return group_tasks(tasks)
+
+
+def test_transforms_outputs_and_metrics_travel(
+    tmp_path: Path, featurizer: Featurizer, rich_heads: tuple[HeadSpec, ...]
+) -> None:
+    options: dict[str, Any] = {
+        "width": 16,
+        "depth": 2,
+        "readouts": {"graph": {"width": 8, "pooling": "sum"}},
+        "heads": {"shared": {"of": ["alpha.v2", "beta/k"], "width": 4}, "own": {"of": "beta_node_binary"}},
+    }
+    network = build_network(featurizer.spec, rich_heads, **options)
+    save_model(tmp_path / "model", network, featurizer, rich_heads)
+    saved = load_model(tmp_path / "model")
+    assert saved.heads == rich_heads
+    assert saved.network.config() == network.config()
+    assert saved.network.config()["heads"] == options["heads"]
+    assert saved.network.state_dict().keys() == network.state_dict().keys()
+    text = (tmp_path / "model" / "config.yaml").read_text()
+    assert "tensor: heads/0/0/transform/steps/1/values" in text
+    assert str(KNOTS["scores"][7]) not in text  # type: ignore[index]
+
+
+def test_a_damaged_knot(tmp_path: Path, featurizer: Featurizer, rich_heads: tuple[HeadSpec, ...]) -> None:
+    save_model(tmp_path, build_network(featurizer.spec, rich_heads, width=8), featurizer, rich_heads)
+    path = tmp_path / "model.safetensors"
+    tensors = load_file(path)
+    del tensors["heads/0/1/transform/values"]
+    save_file(tensors, path)
+    with pytest.raises(GraphiumError, match="is damaged"):
+        load_model(tmp_path)
+
+
+def test_thousands_of_tasks_have_a_short_configuration(tmp_path: Path, featurizer: Featurizer) -> None:
+    weights = {f"a{k}": 1.0 + k for k in range(1500)}
+    loss = {"name": "bce", "pos_weight": weights}
+    heads = group_tasks([Task(name, "alpha", "graph", "binary", loss=loss) for name in weights])
+    save_model(tmp_path, build_network(featurizer.spec, heads, width=8), featurizer, heads)
+    assert (tmp_path / "config.yaml").stat().st_size < 250_000
+    assert load_model(tmp_path).heads == heads
+
+
+def test_a_configuration_without_the_newer_keys(folder: Path, network: Network, heads: tuple[HeadSpec, ...]) -> None:
+    """As it was written before tasks had outputs and metrics, and networks readouts and heads: all keys spelt out."""
+    path = folder / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    for name in ("readouts", "heads", "edge_width"):
+        config["model"].pop(name, None)
+    config["heads"] = [plain(head.to_dict()) for head in heads]
+    for head in config["heads"]:
+        for task in head["tasks"]:
+            del task["outputs"], task["metrics"]
+    assert config["format"] == 1
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    saved = load_model(folder)
+    assert saved.heads == heads
+    assert all(torch.equal(value, saved.network.state_dict()[name]) for name, value in network.state_dict().items())
+
+
 def test_heads_travel_whole(heads: tuple[HeadSpec, ...]) -> None:
     assert tuple(head_from_dict(yaml.safe_load(yaml.safe_dump(plain(h.to_dict())))) for h in heads) == heads
 

@@ -38,7 +38,7 @@ SPEC = FeatureSpec(
 
 @dataclass
 class Molecule:
-    """A random molecule: features per atom, bonds ``[bonds, 2]`` with ``i < j``, encodings per atom."""
+    """A random molecule: features per atom, bonds and pairs ``[..., 2]`` with ``i < j``, encodings per atom."""
 
     codes: np.ndarray
     numbers: np.ndarray
@@ -46,6 +46,7 @@ class Molecule:
     bond_codes: np.ndarray
     bond_numbers: np.ndarray
     encodings: dict[str, np.ndarray]
+    pairs: np.ndarray
 
     @property
     def num_atoms(self) -> int:
@@ -61,6 +62,7 @@ class Molecule:
             self.bond_codes,
             self.bond_numbers,
             {name: values[order] for name, values in self.encodings.items()},
+            np.sort(place[self.pairs], axis=1).reshape(-1, 2),
         )
 
 
@@ -86,6 +88,7 @@ def random_molecule(
         pick(len(bonds), spec.bond_sizes),
         rng.integers(0, 2, (len(bonds), spec.num_bond_numbers)),
         encodings,
+        np.array([(0, j) for j in range(1, min(num_atoms, 4))], dtype=np.int64).reshape(-1, 2),
     )
 
 
@@ -120,6 +123,9 @@ def collate(molecules: Sequence[Molecule], labels: dict[str, Labels] | None = No
         bond_edges=torch.tensor(np.stack([place[:num_bonds], place[num_bonds:]])),
         table=torch.zeros(len(sizes), dtype=torch.long),
         row=torch.arange(len(sizes)),
+        pair_index=torch.tensor(
+            np.concatenate([m.pairs + start for m, start in zip(molecules, starts[:-1], strict=True)]).T.copy()
+        ),
         encodings=encodings,
         labels=labels or {},
     )
@@ -148,6 +154,8 @@ def make_heads() -> tuple[HeadSpec, ...]:
             Task("c", "sol", "graph", "multiclass", num_classes=3),
             Task("n", "drugs", "node", "regression"),
             Task("e", "drugs", "edge", "regression"),
+            Task("d", "drugs", "nodepair", "regression"),
+            *[Task(f"q{i}", "assay", "graph", "regression", outputs=("q0.1", "q0.5", "q0.9")) for i in range(2)],
         ]
     )
 

@@ -29,6 +29,17 @@ def test_within_two_percent(make: SimpleNamespace, layer: str, budget: int) -> N
     assert again.num_parameters() == network.num_parameters()
 
 
+def test_fixed_readouts_and_heads(make: SimpleNamespace) -> None:
+    options = {
+        "edge_width": 32,
+        "readouts": {"graph": {"width": 256, "pooling": "sum"}},
+        "heads": {"tox": {"of": "tox21", "width": 16, "split": True}, "rest": {"of": ["qm9", "zinc12k"], "width": 64}},
+    }
+    network = build_network(make.spec, TOYMIX, budget=400_000, **options)
+    assert abs(network.num_parameters() - 400_000) <= 8_000
+    assert network.config()["readouts"] == options["readouts"] and network.readouts["graph"].width == 256
+
+
 def test_width_is_a_multiple_of_the_heads(make: SimpleNamespace) -> None:
     layer = {"name": "torch_geometric.nn.GATv2Conv", "heads": 8}
     network = build_network(make.spec, TOYMIX, layer=layer, budget=1_000_000)

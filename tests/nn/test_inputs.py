@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from graphium.errors import GraphiumError
-from graphium.nn.inputs import NodeInput
+from graphium.nn.inputs import EdgeInput, NodeInput
 from graphium.nn.network import build_network
 
 
@@ -54,6 +54,17 @@ def test_every_list_of_features_may_be_empty(make: SimpleNamespace, missing: set
 def test_no_features_at_all(make: SimpleNamespace) -> None:
     with pytest.raises(GraphiumError, match="no atom property"):
         NodeInput(replace(make.spec, atoms=(), encodings=()), 5)
+
+
+def test_edge_width_is_an_mlp_of_one_hots_and_numbers(make: SimpleNamespace) -> None:
+    batch = make.collate(make.mixed())
+    plain, changed = EdgeInput(make.spec), EdgeInput(make.spec, 5, "relu")
+    assert (plain.edge_dim, changed.edge_dim) == (14, 5)
+    one, two = changed.mlp.linears
+    expected = two(one(plain(batch, torch.float32).features()).relu())
+    torch.testing.assert_close(changed(batch, torch.float32).features(), expected)
+    with pytest.raises(GraphiumError, match="model.edge_width is 5 and there are no bond features"):
+        EdgeInput(replace(make.spec, bonds=()), 5)
 
 
 def test_a_network_without_bond_features(make: SimpleNamespace) -> None:

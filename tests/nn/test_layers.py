@@ -85,6 +85,20 @@ def test_gine(make: SimpleNamespace, edges: Edges, eps: float, train_eps: bool) 
     torch.testing.assert_close(layer.table.grad, reference.lin.weight.grad.t(), rtol=1e-5, atol=1e-5)
 
 
+def test_gine_on_bond_vectors(make: SimpleNamespace, edges: Edges) -> None:
+    """What an MLP made of the bond features, with a gradient to it."""
+    vectors = torch.randn(edges.edge_index.shape[1], 4, requires_grad=True)
+    twin = vectors.detach().clone().requires_grad_()
+    layer = GINELayer(IN, OUT, 4, HIDDEN)
+    reference = GINEConv(empty_mlp(), edge_dim=4)
+    share(layer, reference)
+    reference.lin.weight.data = layer.table.data.t().clone()
+    nn.init.zeros_(reference.lin.bias)
+    compare(layer, reference, edges._replace(bonds=vectors), twin)
+    torch.testing.assert_close(layer.table.grad, reference.lin.weight.grad.t(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(vectors.grad, twin.grad, rtol=1e-5, atol=1e-5)
+
+
 def test_gine_gradient_by_finite_differences(make: SimpleNamespace, batch: GraphBatch) -> None:
     edges = EdgeInput(make.spec)(batch, torch.float64)
     layer = GINELayer(2, 2, EdgeInput(make.spec).edge_dim, activation="tanh").double()

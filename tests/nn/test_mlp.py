@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from graphium.nn.mlp import MLP
+from graphium.nn.mlp import MLP, TaskLinear
 
 
 def test_equals_a_sequential() -> None:
@@ -14,6 +14,22 @@ def test_equals_a_sequential() -> None:
     reference = nn.Sequential(one, nn.ReLU(), two, nn.ReLU(), three)
     x = torch.randn(6, 3)
     assert torch.equal(module(x), reference(x))
+
+
+def test_activation_after_the_last_map() -> None:
+    module = MLP([3, 4, 5], "relu", activate_last=True)
+    one, two = module.linears
+    x = torch.randn(6, 3)
+    assert torch.equal(module(x), two(one(x).relu()).relu())
+    assert torch.equal(MLP([3], "relu", activate_last=True)(x), x)
+
+
+def test_one_map_per_task_is_a_loop_over_maps() -> None:
+    module = TaskLinear(4, 3, 2)
+    shared, own = torch.randn(6, 3), torch.randn(4, 6, 3)
+    maps = list(zip(module.weight, module.bias, strict=True))
+    torch.testing.assert_close(module(shared), torch.stack([shared @ w.t() + b for w, b in maps]))
+    torch.testing.assert_close(module(own), torch.stack([x @ w.t() + b for x, (w, b) in zip(own, maps, strict=True)]))
 
 
 def test_dropout_is_between_the_maps_and_only_in_training() -> None:

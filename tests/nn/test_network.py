@@ -9,13 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
+from torch import nn
 
 from graphium.data.batch import GraphBatch
 from graphium.data.padding import pad
 from graphium.errors import GraphiumError
 from graphium.nn.activations import ACTIVATIONS
-from graphium.nn.network import Network, build_network, check_network
+from graphium.nn.inputs import NodeInput
+from graphium.nn.layers import GCNLayer
+from graphium.nn.network import Network, build_network, check_heads, check_network
 from graphium.registry import names
+from graphium.types import Task, group_tasks
 
 LAYERS = [*names("layer"), "torch_geometric.nn.GATv2Conv"]
 PARTS: list[dict[str, Any]] = [
@@ -31,6 +36,26 @@ PARTS: list[dict[str, Any]] = [
     {"head_depth": 2, "head_width": 5},
     {"layer": {"name": "gin", "train_eps": True}},
     {"layer": {"name": "gine", "eps": 0.5}, "feed_forward": 2.0},
+    *[{"edge_width": 6, "layer": name} for name in ("gine", "gcn", "torch_geometric.nn.GATv2Conv")],
+    {
+        "readouts": {
+            "graph": {"width": 20, "depth": 2, "pooling": ["sum", "max"]},
+            "node": {"width": 5, "activation": "relu"},
+            "edge": {"depth": 2},
+            "nodepair": {"width": 7},
+        }
+    },
+    # Heads of different widths share hidden layers.
+    {"heads": {"graphs": {"of": ["qm9", "tox", "sol", "assay"], "width": 9}, "atoms": {"of": "drugs/n", "depth": 0}}},
+    # Heads in parts: what no entry names keeps a stack of its own.
+    {"heads": {"odd": {"of": ["qm9/g0", "qm9/g2", "assay/q1"], "depth": 2}, "even": {"of": "qm9/g1", "width": 5}}},
+    # Every task with hidden layers of its own, at all levels.
+    {
+        "heads": {
+            "graphs": {"of": ["qm9", "tox", "sol", "assay"], "split": True, "width": 5, "depth": 2},
+            **{level: {"of": f"drugs_{level}_*", "split": True} for level in ("node", "edge", "nodepair")},
+        }
+    },
 ]
 every_part = pytest.mark.parametrize("options", PARTS, ids=[str(part) for part in PARTS])
 
@@ -88,6 +113,7 @@ def test_padded_equals_unpadded_in_training(make: SimpleNamespace, options: dict
         num_edges=batch.num_edges + 9,
         num_graphs=batch.num_graphs + extra_graphs,
         num_bonds=batch.num_bonds + 4,
+        num_pairs=batch.num_entities("nodepair") + 3,
         labels={name: labels.entity.shape[0] + 3 for name, labels in batch.labels.items()},
         heads=make.heads,
     )
@@ -234,6 +260,7 @@ def test_gradients_are_bit_equal_between_runs(make: SimpleNamespace) -> None:
         ({"layer": "gcn", "feed_forward": 2.0}, "has no MLP"),
         ({"encoders": {"laplacian": "lapacian"}}, "did you mean 'laplacian'"),
         ({"budget": 0}, "model.budget is 0"),
+        ({"edge_width": 0}, "model.edge_width is 0"),
         ({"layer": "torch_geometric.nn.GINConv"}, "model.layer.nn is missing"),
         ({"layer": "torch_geometric.nn.NoSuchConv"}, "NoSuchConv"),
     ],
@@ -253,3 +280,96 @@ def test_config_builds_the_same_network(make: SimpleNamespace) -> None:
 def test_unknown_encoding_is_refused(make: SimpleNamespace) -> None:
     with pytest.raises(GraphiumError, match="laplacian"):
         build_network(make.spec, make.heads, encoders={"laplace": "mlp"})
+
+
+def test_edge_width_that_nothing_reads(make: SimpleNamespace) -> None:
+    heads = [head for head in make.heads if head.level != "edge"]
+    options = {"layer": "gcn", "edge_width": 8}
+    check_network(**options)
+    with pytest.raises(GraphiumError, match="neither the layer 'gcn' nor a task of bonds reads bond features"):
+        check_heads(options, heads)
+    check_heads({**options, "layer": "gine"}, heads)
+    check_heads(options, make.heads)
+
+
+def test_options_survive_yaml(make: SimpleNamespace) -> None:
+    options = {
+        "edge_width": 5,
+        "readouts": {"graph": {"width": 9, "pooling": ["sum", {"name": "std", "eps": 0.1}]}, "node": {"depth": 2}},
+        "heads": {"a": {"of": ["qm9/g?", "tox"], "dropout": 0.5}, "b": {"of": "drugs/n", "split": True}},
+    }
+    network = build_network(make.spec, make.heads, width=8, depth=1, **options).eval()
+    config = yaml.safe_load(yaml.safe_dump(network.config()))
+    assert config == network.config() and {key: config[key] for key in options} == options
+    twin = Network(make.spec, make.heads, **config).eval()
+    twin.load_state_dict(network.state_dict())
+    batch = make.collate(make.mixed())
+    for name, values in network(batch).items():
+        assert torch.equal(twin(batch)[name], values)
+
+
+def test_order_of_creation(make: SimpleNamespace) -> None:
+    """Equal seeds give equal networks from one version to the next: what is drawn, and in which order."""
+    torch.manual_seed(0)
+    network = build_network(make.spec, make.heads, layer="gcn", width=8, depth=2, norm="none", virtual_node="none")
+    torch.manual_seed(0)
+    drawn = [*NodeInput(make.spec, 8).parameters()]
+    for _ in range(2):
+        drawn += GCNLayer(8, 8).parameters()
+    after, seen = [], set()
+    edge_dim = sum(make.spec.bond_sizes) + make.spec.num_bond_numbers
+    for head in make.heads:
+        if head.level not in seen:
+            channels = {"graph": 8, "node": 8, "edge": 16 + edge_dim, "nodepair": 16}[head.level]
+            after.append((head.level, [*nn.Linear(channels, 8).parameters()]))
+            seen.add(head.level)
+        layers = nn.Linear(8, 8), nn.Linear(8, head.num_tasks * max(head.width, 1))
+        after.append((head.name, [p for layer in layers for p in layer.parameters()]))
+    found = [*network.node_input.parameters(), *network.blocks.parameters()]
+    assert all(torch.equal(one, two) for one, two in zip(found, drawn, strict=True))
+    for name, expected in after:
+        module = network.readouts[name] if name in seen else network.heads.groups[name]
+        assert all(torch.equal(one, two) for one, two in zip(module.parameters(), expected, strict=True)), name
+
+
+def test_published_heads_of_largemix(make: SimpleNamespace) -> None:
+    def tasks(dataset: str, count: int, level: str, kind: str, **more: Any) -> list[Task]:
+        return [Task(f"{dataset}{i}", dataset, level, kind, **more) for i in range(count)]  # type: ignore[arg-type]
+
+    heads = group_tasks(
+        [
+            *tasks("l1000_vcap", 978, "graph", "ordinal", num_classes=3),
+            *tasks("l1000_mcf7", 978, "graph", "ordinal", num_classes=3),
+            *tasks("pcba_1328", 1328, "graph", "binary"),
+            *tasks("pcqm4m_g25", 25, "graph", "regression"),
+            *tasks("pcqm4m_n4", 4, "node", "regression"),
+        ]
+    )
+    options: dict[str, Any] = {
+        "layer": "gine",
+        "depth": 4,
+        "edge_width": 32,
+        "readouts": {"graph": {"width": 1024, "pooling": "sum"}, "node": {"width": 64}},
+        "heads": {
+            "vcap": {"of": "l1000_vcap", "width": 256},
+            "mcf7": {"of": "l1000_mcf7", "width": 256},
+            "assays": {"of": "pcba_1328", "width": 128},
+            "quantum": {"of": ["pcqm4m_g25"], "width": 64},
+            "atoms": {"of": "pcqm4m_n4", "width": 64},
+        },
+    }
+    check_network([head.dataset for head in heads], **options, budget=10_000_000)
+    with torch.device("meta"):
+        network = Network(make.spec, heads, width=704, **options)
+    shapes = {
+        name: (group.hidden.channels, [linear.out_features for linear in group.outputs.values()])
+        for name, group in network.heads.groups.items()
+    }
+    assert shapes == {
+        "vcap": ((1024, 256), [2934]),
+        "mcf7": ((1024, 256), [2934]),
+        "assays": ((1024, 128), [1328]),
+        "quantum": ((1024, 64), [25]),
+        "atoms": ((64, 64), [4]),
+    }
+    assert 8_000_000 < network.num_parameters() < 14_000_000

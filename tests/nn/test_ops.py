@@ -15,6 +15,7 @@ from graphium.nn.ops import (
     add_to_segments,
     closed_neighbor_sum,
     group_by_code,
+    permute_columns,
     segment_spread,
     segment_sum,
     table_sum,
@@ -56,6 +57,15 @@ def test_group_by_code() -> None:
     codes = torch.tensor([[0, 4], [2, 3], [0, 3]])
     order, starts = group_by_code(codes, 5)
     assert [part.tolist() for part in order.tensor_split(starts[1:-1])] == [[0, 2], [], [1], [1, 2], [0]]
+
+
+def test_permute_columns() -> None:
+    place = torch.tensor([2, 0, 3, 1])
+    order = torch.stack([place.argsort(), place])
+    values = torch.randn(3, 4, 2, dtype=torch.float64, requires_grad=True)
+    out = permute_columns(values, order)
+    assert torch.equal(out[:, place], values)
+    assert torch.autograd.gradcheck(lambda x: permute_columns(x, order), (values,))
 
 
 def test_closed_neighbor_sum(make: SimpleNamespace) -> None:

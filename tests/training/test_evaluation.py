@@ -10,7 +10,6 @@ from sklearn import metrics as sk
 
 from graphium.data.batch import Labels
 from graphium.data.labels.transforms import LabelTransform
-from graphium.errors import GraphiumError
 from graphium.training.evaluation import Evaluator, label_statistics
 from graphium.training.module import flatten_metrics
 from graphium.types import Task, group_tasks
@@ -29,6 +28,12 @@ HEADS = group_tasks(TASKS)
 TRANSFORMS = {head.name: LabelTransform(head.tasks) for head in HEADS}
 REGRESSION_KEYS = {"mae", "mae_norm", "rmse", "r2", "pearson", "spearman"}
 BINARY_KEYS = {"auroc", "ap", "bce"}
+CLASS_KEYS = {"accuracy", "auroc", "ap", "ce"}
+POOLED = {
+    "one": {f"pooled_{name}_norm" for name in REGRESSION_KEYS - {"mae_norm"}} | {f"pooled_{n}" for n in CLASS_KEYS},
+    "two": {f"pooled_{name}" for name in BINARY_KEYS},
+}
+OTHER_KEYS = {"n_defined", "undefined", "per_task"}
 
 
 def example(seed=0, num_entities=50):
@@ -74,20 +79,20 @@ def pairs(predictions, labels, name):
 
 def evaluate(seed=0, statistics=None):
     predictions, labels = example(seed)
-    evaluator = Evaluator(HEADS, TRANSFORMS)
+    evaluator = Evaluator(HEADS, TRANSFORMS, statistics)
     evaluator.update(predictions, labels)
-    return predictions, labels, evaluator.compute(statistics)
+    return predictions, labels, evaluator.compute()
 
 
 def test_keys():
     _, _, report = evaluate()
     assert set(report) == {"one", "two"}
-    assert set(report["one"]) == REGRESSION_KEYS | {"accuracy", "auroc", "pooled_mae_norm", "n_defined", "per_task"}
-    assert set(report["two"]) == BINARY_KEYS | {"n_defined", "per_task"}
+    assert set(report["one"]) == REGRESSION_KEYS | CLASS_KEYS | POOLED["one"] | OTHER_KEYS
+    assert set(report["two"]) == BINARY_KEYS | POOLED["two"] | OTHER_KEYS
     assert set(report["one"]["per_task"]) == {"r0", "r1", "r2", "charge", "class"}
     assert all(set(values) == BINARY_KEYS for values in report["two"]["per_task"].values())
     assert set(report["one"]["per_task"]["r0"]) == REGRESSION_KEYS
-    assert set(report["one"]["per_task"]["class"]) == {"accuracy", "auroc"}
+    assert set(report["one"]["per_task"]["class"]) == CLASS_KEYS
     assert set(report["two"]["n_defined"]) == BINARY_KEYS
 
 
@@ -137,12 +142,14 @@ def test_binary_and_what_is_undefined():
 def test_nothing_seen_is_all_undefined():
     nothing = torch.empty(0, dtype=torch.int64), torch.empty(0)
     statistics = {head.name: label_statistics(head, [nothing]) for head in HEADS}
-    report = Evaluator(HEADS, TRANSFORMS).compute(statistics)
+    report = Evaluator(HEADS, TRANSFORMS, statistics).compute()
     for dataset in report.values():
         for numbers in (dataset, dataset["baseline"]):
             for key, value in numbers.items():
                 if key == "n_defined":
                     assert set(value.values()) == {0}
+                elif key == "undefined":
+                    assert all(list(reasons) == ["no labels"] for reasons in value.values())
                 elif key not in ("per_task", "baseline"):
                     assert value is None
 
@@ -220,16 +227,118 @@ def test_batches_heads_that_are_absent_and_reset():
 def test_names_are_those_of_the_report():
     report = evaluate()[2]
     found = {f"{dataset}/{name}" for dataset, numbers in report.items() for name in numbers}
-    assert set(Evaluator(HEADS).names()) == {name for name in found if not name.endswith(("/n_defined", "/per_task"))}
+    assert set(Evaluator(HEADS).names()) == {name for name in found if name.split("/")[1] not in OTHER_KEYS}
 
 
-def test_metrics_can_be_chosen_by_kind():
-    predictions, labels = example()
-    evaluator = Evaluator(HEADS, TRANSFORMS, metrics={"binary": ["accuracy"]})
-    evaluator.update(predictions, labels)
-    assert set(evaluator.compute()["two"]) == {"accuracy", "n_defined", "per_task"}
-    with pytest.raises(GraphiumError, match="'mae' of two does not fit binary tasks"):
-        Evaluator(HEADS, TRANSFORMS, metrics={"binary": ["mae"]})
+def pooled_pairs(predictions, labels, kind, dataset):
+    """Predictions and values of all labels of one kind, transformed units."""
+    names = [task.name for head in HEADS if (head.kind, head.dataset) == (kind, dataset) for task in head.tasks]
+    return [np.concatenate(side) for side in zip(*(pairs(predictions, labels, name) for name in names), strict=True)]
+
+
+def test_pooled_is_over_all_labels_of_a_kind():
+    """Graph and node regression of a dataset together, in transformed units."""
+    predictions, labels, report = evaluate()
+    one, two = report["one"], report["two"]
+    p, y = pooled_pairs(predictions, labels, "regression", "one")
+    assert {name: one[f"pooled_{name}_norm"] for name in REGRESSION_KEYS - {"mae_norm"}} == pytest.approx(
+        {
+            "mae": sk.mean_absolute_error(y, p),
+            "rmse": sk.root_mean_squared_error(y, p),
+            "r2": sk.r2_score(y, p),
+            "pearson": scipy.stats.pearsonr(y, p).statistic,
+            "spearman": scipy.stats.spearmanr(y, p).statistic,
+        },
+        abs=1e-9,
+    )
+    p, y = pooled_pairs(predictions, labels, "binary", "two")
+    assert {name: two[f"pooled_{name}"] for name in BINARY_KEYS} == pytest.approx(
+        {
+            "auroc": sk.roc_auc_score(y, p),
+            "ap": sk.average_precision_score(y, p),
+            "bce": sk.log_loss(y, scipy.special.expit(p)),
+        },
+        abs=1e-9,
+    )
+    p, y = pooled_pairs(predictions, labels, "multiclass", "one")
+    assert one["pooled_accuracy"] == pytest.approx((p.argmax(1) == y).mean())
+
+
+def test_pooled_kinds_of_one_dataset_stay_apart():
+    """Three brackets, five brackets and binary tasks have no common ranking."""
+    tasks = [
+        Task("a", "d", "graph", "ordinal", 3),
+        Task("b", "d", "graph", "ordinal", 5),
+        Task("c", "d", "graph", "binary"),
+    ]
+    evaluator = Evaluator(group_tasks([replace(task, metrics=("auroc", "accuracy")) for task in tasks]))
+    expected = [
+        f"pooled_{name}_{kind}" for name in ("auroc", "accuracy") for kind in ("ordinal3", "ordinal5", "binary")
+    ]
+    assert [name for name in evaluator.names() if "pooled" in name] == [f"d/{name}" for name in expected]
+    assert set(expected) < set(evaluator.compute()["d"])
+
+
+def test_pooled_takes_the_tasks_that_ask_for_it():
+    tasks = [
+        Task(n, "d", "graph", "regression", metrics=(m,)) for n, m in [("a", "mae"), ("b", "rmse"), ("c", "mae_norm")]
+    ]
+    (head,) = group_tasks(tasks)
+    evaluator = Evaluator([head])
+    labels = Labels(torch.zeros(3).long(), torch.arange(3), torch.tensor([1.0, 10, 100]), torch.ones(3), torch.ones(3))
+    evaluator.update({head.name: torch.zeros(1, 3)}, {head.name: labels})
+    report = evaluator.compute()["d"]
+    assert report["pooled_mae_norm"] == 1 and report["pooled_rmse_norm"] == 10
+    assert report["per_task"] == {"a": {"mae": 1.0}, "b": {"rmse": 10.0}, "c": {"mae_norm": 100.0}}
+    assert report["n_defined"] == {"mae": 1, "rmse": 1, "mae_norm": 1} and report["undefined"] == {}
+
+
+def test_what_is_undefined_is_named_with_its_reason():
+    _, _, report = evaluate()
+    assert report["two"]["undefined"] == {
+        "auroc": {"one class only": ["b2", "b3"]},
+        "ap": {"no positive labels": ["b3"]},
+    }
+    assert report["one"]["undefined"] == {name: {"no labels": ["r2"]} for name in REGRESSION_KEYS}
+    counted = {**report["one"]["n_defined"], "accuracy": 4, "auroc": 4, "ap": 4, "ce": 4}
+    for name in REGRESSION_KEYS:
+        assert counted[name] + len(report["one"]["undefined"][name]["no labels"]) == 4
+
+
+def test_reasons_of_the_baseline():
+    statistics, _ = training_statistics()
+    baseline = evaluate(statistics=statistics)[2]["one"]["baseline"]
+    assert baseline["undefined"]["pearson"] == {"constant predictions": ["r0", "r1", "charge"], "no labels": ["r2"]}
+
+
+def test_baseline_of_heads_with_outputs_and_bounds():
+    """The mean of the training part is compared with the point of a prediction."""
+    (head,) = group_tasks([Task("y", "d", "graph", "regression", outputs=("q0.1", "q0.5", "q0.9"))])
+    evaluator = Evaluator([head], statistics={head.name: torch.tensor([2.0])})
+    labels = Labels(
+        torch.tensor([0, 1, 1]),
+        torch.zeros(3).long(),
+        torch.tensor([1.0, 5, 9]),
+        torch.ones(3),
+        torch.ones(1),
+        bound=torch.tensor([0, 0, 1], dtype=torch.int8),
+    )
+    evaluator.update({head.name: torch.zeros(2, 1, 3)}, {head.name: labels})
+    report = evaluator.compute()["d"]
+    assert report["mae"] == 3 and report["baseline"]["mae"] == 2 and report["n_bounds"] == {"y": 1}
+
+
+def test_thousands_of_tasks_make_a_report():
+    (head,) = group_tasks([Task(f"t{i}", "d", "graph", "binary") for i in range(3300)])
+    evaluator = Evaluator([head])
+    task = torch.arange(3000).repeat(2)
+    labels = Labels(
+        torch.arange(6000) // 3000, task, (torch.arange(6000) >= 3000).float(), torch.ones(6000), torch.ones(3300)
+    )
+    evaluator.update({head.name: torch.tensor([[0.0], [1.0]]).expand(2, 3300)}, {head.name: labels})
+    report = json.loads(json.dumps(evaluator.compute(), allow_nan=False))["d"]
+    assert report["auroc"] == 1 and report["n_defined"]["auroc"] == 3000 and len(report["per_task"]) == 3300
+    assert report["undefined"]["auroc"] == {"no labels": [f"t{i}" for i in range(3000, 3300)]}
 
 
 def test_a_broken_network_reports_null_and_no_error():

@@ -32,7 +32,7 @@ def one_step(make_batch: Callable, tiny_network: Callable, fake_heads: tuple, tm
     """Weights after one plain gradient step over the same 64 rows, however they are spread."""
 
     def run(
-        *, batch_size: int, accumulate: int = 1, devices: int = 1, weighting: str = "datasets"
+        *, batch_size: int, accumulate: int = 1, devices: int = 1, weighting: Any = "datasets"
     ) -> dict[str, Tensor]:
         options = TrainerOptions(
             max_epochs=1, progress=False, gradient_clip=None, accumulate=accumulate, devices=devices,
@@ -51,7 +51,8 @@ def one_step(make_batch: Callable, tiny_network: Callable, fake_heads: tuple, tm
             trainer.fit(module, _Data(make_batch, batch_size))
         # Processes that Lightning forks hand their weights back, not their counters.
         assert devices > 1 or trainer.global_step == 1
-        return {name: value.detach().clone() for name, value in module.network.named_parameters()}
+        learned = {**dict(module.network.named_parameters()), **dict(module.weighting.named_parameters())}
+        return {name: value.detach().clone() for name, value in learned.items()}
 
     return run
 
@@ -75,12 +76,23 @@ class _Data(pl.LightningDataModule):
 
 
 def _change(before: dict[str, Tensor], after: dict[str, Tensor]) -> Tensor:
-    return torch.cat([(before[name] - after[name]).flatten() for name in before])
+    """Of all weights; those of the weighting begin at 0."""
+    return torch.cat([(before.get(name, torch.zeros_like(value)) - value).flatten() for name, value in after.items()])
 
 
-@pytest.mark.parametrize("weighting", ["labels", "tasks", "datasets"])
+WEIGHTINGS = [
+    "labels",
+    "tasks",
+    "datasets",
+    {"name": "fixed", "datasets": {"beta": 2}, "tasks": {"alpha/b*": 0.5}},
+    {"name": "uncertainty", "of": "datasets"},
+    "dwa",
+]
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
 def test_accumulated_gradients_are_those_of_one_batch(
-    one_step: Callable, tiny_network: Callable, weighting: str
+    one_step: Callable, tiny_network: Callable, weighting: Any
 ) -> None:
     start = dict(tiny_network(2, noise=False).named_parameters())
     whole = _change(start, one_step(batch_size=64, weighting=weighting))
@@ -99,11 +111,16 @@ def test_a_short_last_window_counts_as_it_is(one_step: Callable, tiny_network: C
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_two_ranks_have_the_gradients_of_one_batch(one_step: Callable, tiny_network: Callable, accumulate: int) -> None:
+@pytest.mark.parametrize(
+    "weighting,accumulate", [("datasets", 1), ("datasets", 2), ("uncertainty", 1), ("uncertainty", 2)]
+)
+def test_two_ranks_have_the_gradients_of_one_batch(
+    one_step: Callable, tiny_network: Callable, weighting: str, accumulate: int
+) -> None:
     start = dict(tiny_network(2, noise=False).named_parameters())
-    whole = _change(start, one_step(batch_size=64))
-    ranks = _change(start, one_step(batch_size=32 // accumulate, accumulate=accumulate, devices=2))
+    whole = _change(start, one_step(batch_size=64, weighting=weighting))
+    spread = one_step(batch_size=32 // accumulate, accumulate=accumulate, devices=2, weighting=weighting)
+    ranks = _change(start, spread)
     assert torch.allclose(ranks, whole, atol=1e-6, rtol=1e-5)
 
 
@@ -139,22 +156,31 @@ def test_validation_counts_every_label_once(
     assert numbers[0] == pytest.approx(numbers[1], rel=1e-5)
 
 
-def test_a_loss_that_is_not_finite_is_an_error(
-    make_batch: Callable, tiny_network: Callable, fake_heads: Sequence[Any], tmp_path: Path
-) -> None:
-    module = Module(tiny_network(0), fake_heads, optimizer={"name": "sgd", "lr": 1e30})
-    module.log_every = 1
-    options = {**TrainerOptions(max_epochs=5, progress=False, gradient_clip=None).lightning_arguments(),
-               "enable_checkpointing": False}  # fmt: skip
-    with quiet_lightning(), pytest.raises(GraphiumError, match="training loss is .* use a smaller optim.lr"):
-        trainer = pl.Trainer(default_root_dir=tmp_path, **options)
-        trainer.fit(module, EpochLoader(BatchLoader(make_batch, _index(32), batch_size=8), trainer))
-
-
 def test_an_unknown_optimiser_is_named(make_batch: Callable, tiny_network: Callable, fake_heads: Sequence[Any]) -> None:
     module = Module(tiny_network(0), fake_heads, optimizer="adamv")
     with pytest.raises(GraphiumError, match="did you mean 'adam"):
         module.configure_optimizers()
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+def test_learned_weights_are_trained_and_never_decayed(name: str, tiny_network: Callable, fake_heads: tuple) -> None:
+    decay = {} if name == "adam" else {"weight_decay": 0.1}
+    module = Module(
+        tiny_network(0), fake_heads, optimizer={"name": name, **decay}, schedule=None, weighting="uncertainty"
+    )
+    learned = module.weighting.log_variance
+    groups = [
+        group for group in module.configure_optimizers().param_groups if any(p is learned for p in group["params"])
+    ]
+    assert [group["weight_decay"] for group in groups] == [0.0]
+
+
+def test_a_checkpoint_of_another_weighting_is_refused(tiny_network: Callable, fake_heads: tuple) -> None:
+    written = Module(tiny_network(0), fake_heads, weighting="uncertainty")
+    saved = {"state_dict": written.state_dict(), "graphium": {"weighting": written.weighting.state()}}
+    for other in ("tasks", "dwa", {"name": "uncertainty", "of": "datasets"}):
+        with pytest.raises(GraphiumError, match="belongs to a run with another trainer.weighting"):
+            Module(tiny_network(0), fake_heads, weighting=other).on_load_checkpoint(saved)
 
 
 def test_running_mean_leaves_an_open_step_out() -> None:

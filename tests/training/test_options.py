@@ -20,6 +20,10 @@ from graphium.training.options import TrainerOptions
         ({"precision": "16"}, "trainer.precision is '16'"),
         ({"mode": "maximum"}, "trainer.mode is 'maximum'"),
         ({"patience": "long"}, "trainer.patience is 'long'"),
+        ({"weighting": "uncertain"}, "unknown weighting 'uncertain' at trainer.weighting; did you mean 'uncertainty'"),
+        ({"weighting": {"name": "dwa", "temperatur": 1}}, "trainer.weighting.temperatur; did you mean 'temperature'"),
+        ({"weighting": {"name": "fixed", "datasets": ["qm9"]}}, "trainer.weighting.datasets is"),
+        ({"weighting": {"name": "fixed", "tasks": {"homo": "high"}}}, "trainer.weighting.tasks is"),
     ],
 )
 def test_a_wrong_option_is_one_sentence(section: dict[str, Any], message: str) -> None:

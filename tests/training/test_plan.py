@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from graphium.training.plan import dataset_table, print_plan, remarks
+from graphium.training.plan import dataset_table, decisions, print_plan, remarks
+from graphium.types import Task, group_tasks
 
 SUMMARY = {
     "alpha": {
@@ -79,3 +81,58 @@ def test_a_leak_in_all_but_stereochemistry_is_told_apart() -> None:
 def test_what_is_said_of_several_datasets_is_said_once() -> None:
     one = {**SUMMARY["alpha"], "leaks": {}, "failures": 0}
     assert remarks({"alpha": one, "beta": one}) == ["alpha, beta: SMILES column `smi`, found by its name"]
+
+
+@pytest.mark.parametrize(
+    "labels,words",
+    [(12345 * 19, "19 graph regression "), (99999, "19 graph regression, 42.6 % present"), (0, "19 graph regression "),
+     (30, "19 graph regression, 0.013 % present"), (12345 * 19 - 1, "19 graph regression, nearly all present")],
+)  # fmt: skip
+def test_how_many_labels_are_there(labels: int, words: str) -> None:
+    head = {"level": "graph", "kind": "regression", "classes": 0, "tasks": 19, "labels": labels}
+    summary = {"alpha": {**SUMMARY["alpha"], "heads": [head]}}
+    file = io.StringIO()
+    print_plan(summary, {}, Console(file=file, width=100))
+    assert words in file.getvalue()
+
+
+def test_thousands_of_tasks_and_of_labels_per_atom() -> None:
+    heads = [
+        {"level": "graph", "kind": "binary", "classes": 0, "tasks": 1328, "labels": 1000},
+        {"level": "node", "kind": "binary", "classes": 0, "tasks": 2, "labels": 10},
+    ]
+    file = io.StringIO()
+    print_plan({"alpha": {**SUMMARY["alpha"], "heads": heads}}, {}, Console(file=file, width=100))
+    assert "1,328 graph binary, 0.0061 % present" in file.getvalue() and "2 node binary  " in file.getvalue()
+
+
+ZSCORE = {"name": "zscore", "mean": 1.0, "scale": 2.0}
+
+
+def _task(name: str, dataset: str, kind: str = "regression", **said: Any) -> Task:
+    said.setdefault("transform", ZSCORE if kind == "regression" else {"name": "none"})
+    return Task(name, dataset, said.pop("level", "graph"), kind, 3 if kind == "ordinal" else 0, **said)  # type: ignore[arg-type]
+
+
+def test_defaults_are_not_said() -> None:
+    heads = group_tasks([_task("y", "a"), _task("z", "a", loss="mae"), _task("b", "b", "binary")])
+    assert decisions(heads, weighting="datasets") == {}
+
+
+def test_losses_transforms_and_weights_are_said() -> None:
+    hybrid, curved = {"name": "hybrid_ce", "alpha": 0.5}, {"name": "chain", "steps": [{"name": "log1p"}, ZSCORE]}
+    heads = group_tasks(
+        [
+            *(_task(f"g{k}", name, "ordinal", loss=hybrid) for name in ("vcap", "mcf7") for k in range(5)),
+            *(_task(f"y{k}", "a", loss="mse" if k else "", transform=curved) for k in range(6)),
+            *(_task(f"n{k}", "a", level="node", loss="huber") for k in range(2)),
+        ]
+    )
+    weighting = {"name": "fixed", "datasets": {"a": 2.0}, "tasks": dict.fromkeys("pqrstu", 1.0)}
+    assert decisions(heads, weighting=weighting, row_weights={"a": "w"}) == {
+        "loss": "hybrid_ce (alpha 0.5) for vcap, mcf7; mse for y1, y2, y3, ... 2 more of a; "
+        "huber for node regression of a",
+        "label transform": "log1p, zscore for graph regression of a",
+        "weighting": "fixed (datasets a: 2.0, tasks of 6 names)",
+        "weights of rows": "column w of a",
+    }

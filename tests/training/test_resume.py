@@ -72,20 +72,23 @@ def fit(make_batch: Callable, tiny_network: Callable, fake_heads: tuple, tmp_pat
         *,
         resume: Path | None = None,
         breaker: Callable[[InterruptGuard], Breaker] | None = None,
+        averaging: float | None = 0.9,
         **options: Any,
     ) -> dict[str, Any]:
-        chosen = TrainerOptions(progress=False, max_epochs=3, averaging=0.9, save_every=None, **options)
+        chosen = TrainerOptions(progress=False, max_epochs=3, averaging=averaging, save_every=None, **options)
         torch.manual_seed(5), np.random.seed(5), random.seed(5)
         network = tiny_network(1)
-        module = Module(network, fake_heads, optimizer={"name": "adamw", "lr": 0.05}, schedule="cosine")
+        optimizer = {"name": "adamw", "lr": 0.05}
+        module = Module(network, fake_heads, optimizer=optimizer, schedule="cosine", weighting=chosen.weighting)
         guard = InterruptGuard()
         here = tmp_path / folder
         here.mkdir(exist_ok=True)
         losses, history = Losses(), History(here / "metrics.csv")
         best = BestCheckpoint(here, "val/loss", "min")
         last = LastCheckpoint(here, save_every=chosen.save_every, guard=guard)
-        averaging = Averaging(0.9)
-        callbacks: list[pl.Callback] = [averaging, losses, history]
+        callbacks: list[pl.Callback] = [losses, history]
+        if averaging is not None:
+            callbacks.insert(0, Averaging(averaging))
         if breaker is not None:
             callbacks.append(breaker(guard))
         trainer = pl.Trainer(callbacks=[*callbacks, best, last], default_root_dir=here, **chosen.lightning_arguments())
@@ -102,7 +105,7 @@ def fit(make_batch: Callable, tiny_network: Callable, fake_heads: tuple, tmp_pat
             broke = error
         return {
             "broke": broke,
-            "weights": {k: v.clone() for k, v in module.state_dict().items()},
+            "weights": {k: v.clone() for k, v in {**module.state_dict(), **module.weighting.state()}.items()},
             "losses": losses.values,
             "rows": [{k: v for k, v in row.items() if "second" not in k} for row in history.rows],
             "best": (best.value, best.epoch, best.step, best.misses),
@@ -192,6 +195,23 @@ def test_a_validation_between_micro_batches_counts_once(fit: Callable) -> None:
     broken = fit("broken", breaker=lambda guard: Breaker("batch_end", 5, _kill), **options)
     assert isinstance(broken["broke"], Killed)
     _same(whole, fit("resumed", resume=broken["last"], **options))
+
+
+@pytest.mark.parametrize(
+    "hook,batch", [("batch_start", 6), ("before_backward", 9), ("validation", 11), ("epoch_end", 11)]
+)
+@pytest.mark.parametrize("weighting,averaging", [("uncertainty", 0.9), ("dwa", None), ("dwa", 0.9)])
+def test_a_weighting_that_changes_continues(
+    fit: Callable, weighting: Any, hook: str, batch: int, averaging: float | None
+) -> None:
+    options = {"weighting": weighting, "averaging": averaging, "accumulate": 4, "val_every": 0.5}
+    whole = fit("whole", **options)
+    broken = fit("broken", breaker=lambda guard: Breaker(hook, batch, _interrupt), **options)
+    assert broken["broke"] is not None
+    _same(whole, fit("resumed", resume=broken["last"], **options))
+    # Those of the third epoch are the first that dynamic weighting chooses.
+    weights = [row["weight/alpha"] for row in whole["rows"]]
+    assert len(set(weights)) > 1 and {"weight/alpha", "weight/beta"} == {k for k in whole["rows"][0] if "weight" in k}
 
 
 def test_twice_broken(fit: Callable) -> None:

@@ -19,9 +19,9 @@ import yaml
 from graphium.data.build import build_mix
 from graphium.data.labels.transforms import LabelTransform
 from graphium.errors import GraphiumError
+from graphium.models.columns import task_columns
 from graphium.models.saved import load_model
 from graphium.training.module import Module
-from graphium.training.results import task_columns
 from graphium.training.run import RunResult, check_config, run
 from graphium.types import Task, group_tasks
 
@@ -341,10 +341,13 @@ def test_a_metric_that_is_not_measured_is_refused_before_training(tmp_path: Path
     assert not (tmp_path / "run").exists()
 
 
-def test_a_loss_that_is_no_number_ends_the_run_at_the_next_validation(tmp_path: Path) -> None:
+def test_a_loss_that_is_no_number_ends_the_run_and_names_its_molecules(tmp_path: Path) -> None:
     config = {**_config(tmp_path, gradient_clip=None), "optim": {"name": "sgd", "lr": 1e30, "schedule": None}}
-    with pytest.raises(GraphiumError, match=r"the training loss is (nan|inf) at step \d+; use a smaller optim.lr"):
+    with pytest.raises(GraphiumError, match=r"not finite at step \d+ .*nonfinite_loss.json lists its \d+ molecules"):
         run(config)
+    report = json.loads((tmp_path / "nonfinite_loss.json").read_text())
+    assert report["step"] >= 1 and report["datasets"] and report["tasks"].keys() == set(report["datasets"])
+    assert all(one["dataset"] and one["row"] >= 0 and one["smiles"] for one in report["molecules"])
     assert not (tmp_path / "metrics.csv").exists()
 
 

@@ -123,12 +123,20 @@ def catalogue(config_dir: Path | None = None) -> list[Entry]:
     mixes = known_mixes(config_dir)
     return [
         Entry(
-            Dataset.from_config(name, _read(file), where=f"dataset {name}"),
+            Dataset.from_config(name, _about_data(_read(file)), where=f"dataset {name}"),
             file,
             tuple(mix.name for mix in mixes if name in mix.members),
         )
         for name, file in sorted(options("dataset", config_dir).items())
     ]
+
+
+def _about_data(raw: dict[str, Any]) -> dict[str, Any]:
+    """A dataset's fields without losses and metrics: judging these imports torch, and a list must not pay for it."""
+    said = {key: value for key, value in raw.items() if key not in ("loss", "metrics")}
+    if isinstance(said.get("tasks"), list):
+        said["tasks"] = [_about_data(group) if isinstance(group, dict) else group for group in said["tasks"]]
+    return said
 
 
 def known_mixes(config_dir: Path | None = None) -> list[KnownMix]:

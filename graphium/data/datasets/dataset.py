@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
+from graphium.data.labels.fitting import check_configuration
 from graphium.data.splits.simple import SPLIT_SUFFIXES
 from graphium.errors import GraphiumError
 from graphium.registry import Part, PartConfig, check_arguments
@@ -14,6 +15,7 @@ from graphium.types import Kind, Level
 LossConfig = Annotated[PartConfig, Part("loss")]
 MetricConfig = Annotated[PartConfig, Part("metric")]
 TransformConfig = Annotated[PartConfig, Part("transform")]
+TransformsConfig = TransformConfig | list[TransformConfig]
 SplitConfig = Annotated[PartConfig, Part("split")]
 ComputeConfig = Annotated[PartConfig, Part("computed_label")]
 
@@ -27,15 +29,15 @@ class TaskGroup:
     the classes 0, 1, ... as they stand in the cells. ``qualifier``: the column that says whether a value
     is exact (``=`` or empty) or a bound (``>``, ``<``, ...): one for all columns, or column -> qualifier
     column; a bound may also stand in the cell itself, as in ``>10``. ``compute``: the labels are computed
-    from the molecule and the (one) column is their name. ``metrics``: what to measure, by default what fits
-    the kind.
+    from the molecule and the (one) column is their name. ``transform``: one, or a list of which each is fitted on
+    what those before it give. ``metrics``: what to measure, by default what fits the kind.
     """
 
     columns: list[str]
     level: Level | None = None
     kind: Kind | None = None
     loss: LossConfig | None = None
-    transform: TransformConfig | None = None
+    transform: TransformsConfig | None = None
     unit: str | dict[str, str] = ""
     classes: list[str] | None = None
     qualifier: str | dict[str, str] | None = None
@@ -105,7 +107,8 @@ class Dataset:
     is found by name and by parsing a sample. ``targets`` with ``level``, ``kind``, ``unit``, ``classes`` and
     ``qualifier`` is the short form of one task group; ``tasks`` is the long form. ``loss``, ``transform`` and
     ``metrics`` hold for every group that has none of its own. ``sample_weight``: a column of numbers of at
-    least 0, the weight of a row's labels in the loss. ``about`` and ``license`` are for the catalogue.
+    least 0, the weight of a row's labels in the loss; 0 is as good as no label, everywhere. ``about`` and
+    ``license`` are for the catalogue.
 
     ``long``: labels of atoms, bonds or pairs, one a line. ``repeats``: what to do with several rows of one
     molecule: ``keep`` them, use the ``first``, use the ``mean`` of those in the same part, or ``error``.
@@ -132,7 +135,7 @@ class Dataset:
     tasks: list[TaskGroup] | None = None
     split: SplitConfig = field(default_factory=lambda: {"name": "random"})
     loss: LossConfig | None = None
-    transform: TransformConfig | None = None
+    transform: TransformsConfig | None = None
     metrics: list[MetricConfig] | None = None
     sample_weight: str | None = None
     long: LongForm | None = None
@@ -188,9 +191,13 @@ class Dataset:
         beside = [name for name in _OF_TARGETS if self.tasks and getattr(self, name)]
         if beside:
             raise GraphiumError(f"{where} has `tasks` and `{beside[0]}` beside them; say it in each task group")
+        if self.transform is not None:
+            check_configuration(self.transform, f"{where}.transform")
         if self.long is not None:
             self.long.check(f"{where}.long")
         for number, group in enumerate(self.groups):
+            if group.transform is not None:
+                check_configuration(group.transform, f"{where}.tasks[{number}].transform")
             if group.compute is not None and (len(group.columns) != 1 or "*" in group.columns[0]):
                 raise GraphiumError(
                     f"{where}.tasks[{number}] is computed and names {group.columns}; give one name, one group each"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
 from graphium.data.tables.cells import form_of, to_lists, to_texts
 from graphium.data.tables.facts import ColumnFacts
+from graphium.data.tables.matrices import to_matrices
 from graphium.data.tables.readers import Table
 from graphium.data.tables.sdf import STRUCTURE
 from graphium.errors import GraphiumError, suggest
@@ -89,8 +90,10 @@ def infer_level(facts: ColumnFacts, dataset: str) -> Level:
     )
 
 
-def distinct_cells(table: Table, columns: Sequence[str]) -> set[str]:
+def distinct_cells(table: Table, columns: Sequence[str], matrices: Collection[str] = ()) -> set[str]:
     """Return the distinct cells of some columns, or of their lists, as class names.
+
+    ``matrices`` are those columns that hold square matrices, whose diagonal is no label.
 
     Raises:
         GraphiumError: there are too many for classes.
@@ -99,7 +102,9 @@ def distinct_cells(table: Table, columns: Sequence[str]) -> set[str]:
     for _, frame in table.chunks(columns, min(_CHUNK, table.rows_at_once(columns))):
         for name in columns:
             column = frame[name]
-            if form_of(column) == "list":
+            if name in matrices:
+                column = pd.Series(_off_diagonal(column), dtype=np.float64)
+            elif form_of(column) == "list":
                 lists, _ = to_lists(column)
                 if lists is None:
                     raise GraphiumError(
@@ -134,6 +139,15 @@ def class_names(names: Iterable[str]) -> list[str]:
     if numbers and numbers[-1] - numbers[0] < _MAX_CLASSES:
         return [str(number) for number in range(numbers[0], numbers[-1] + 1)]
     return [str(number) for number in numbers]
+
+
+def _off_diagonal(column: pd.Series) -> np.ndarray:
+    """The elements of square matrices beside the diagonal, float64; none where a cell is no matrix."""
+    found, _ = to_matrices(column)
+    if found is None:
+        return np.empty(0)
+    first, second = found.place
+    return found.value[first != second]
 
 
 def _smiles_rank(name: str) -> int:

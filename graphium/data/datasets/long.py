@@ -22,11 +22,11 @@ import pyarrow.parquet as pq
 
 from graphium.data.datasets.dataset import LongForm
 from graphium.data.datasets.infer import class_names, distinct_cells
-from graphium.data.datasets.patterns import match
 from graphium.data.store.columns import disk_errors
 from graphium.data.tables.cells import to_numbers, to_texts
 from graphium.data.tables.readers import Table, shorten
 from graphium.errors import GraphiumError
+from graphium.patterns import match
 from graphium.types import Level
 
 LONG_VERSION = 2

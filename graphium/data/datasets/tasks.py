@@ -9,14 +9,23 @@ import numpy as np
 
 from graphium.data.datasets.dataset import Dataset, TaskGroup
 from graphium.data.datasets.infer import class_names, distinct_cells, infer_level
+from graphium.data.datasets.judging import (
+    check_class_labels,
+    judge_cells,
+    judge_class_cells,
+    judge_classes,
+    judge_level,
+    judge_lists,
+)
 from graphium.data.datasets.long import level_of
-from graphium.data.datasets.patterns import match, select_columns, split_patterns
-from graphium.data.labels.transforms import check_transform, default_transform
+from graphium.data.datasets.patterns import select_columns, split_patterns
+from graphium.data.labels.fitting import check_transform, configuration, default_transform
 from graphium.data.tables.bounds import to_bounded_numbers, to_signs
 from graphium.data.tables.cells import index_columns
-from graphium.data.tables.facts import LARGEST, ColumnFacts, scan
+from graphium.data.tables.facts import ColumnFacts, scan
 from graphium.data.tables.readers import Table, quoting, shorten
 from graphium.errors import GraphiumError, suggest
+from graphium.patterns import match
 from graphium.registry import build
 from graphium.types import Kind, Level, Task
 
@@ -62,7 +71,7 @@ def choose_tasks(dataset: Dataset, table: Table, smiles: str) -> tuple[list[Task
         twice = next((name for name in names if name in taken), None)
         if twice is not None:
             raise GraphiumError(f"dataset {dataset.name!r}: column {twice!r} stands in two task groups; keep one")
-        tasks += _group_tasks(dataset, group, [facts[name] for name in names], table)
+        tasks += _group_tasks(dataset, group, [facts[name] for name in names], table, smiles)
         taken.update(dict.fromkeys(names, "named in another task group"))
     messages += _task_sentences(tasks, facts) + _class_sentences(tasks) + _bound_sentences(tasks, facts, table)
     return tasks, messages
@@ -91,6 +100,8 @@ def _qualifiers(group: TaskGroup) -> list[str]:
 
 def _reserved(dataset: Dataset, table: Table, smiles: str) -> dict[str, str]:
     reserved = {smiles: "the SMILES column"}
+    if dataset.sample_weight is not None:
+        reserved[dataset.sample_weight] = "the sample weight column"
     for name in table.columns if dataset.long is not None else ():
         reserved.update(dict.fromkeys(index_columns(name, table.columns), f"the numbers of the atoms of {name!r}"))
     for group in dataset.groups:
@@ -107,23 +118,39 @@ def _computed_task(dataset: Dataset, group: TaskGroup) -> Task:
     part = build("computed_label", group.compute)
     name = group.columns[0]
     level, kind = group.level or part.level, group.kind or part.kind
-    return _task(dataset, group, name, level, kind, (), unit=group.unit_of(name) or part.unit)
+    unit = group.unit_of(name) or part.unit
+    return _task(dataset, group, name, level, kind, (), unit=unit, outputs=_outputs(dataset, group))
 
 
-def _group_tasks(dataset: Dataset, group: TaskGroup, columns: Sequence[ColumnFacts], table: Table) -> list[Task]:
+def _outputs(dataset: Dataset, group: TaskGroup) -> tuple[str, ...]:
+    """Names of the numbers that the loss of a group wants for each task."""
+    loss = group.loss or dataset.loss
+    if not loss:
+        return ()
+    return tuple(getattr(build("loss", loss, where=f"the loss of {dataset.name}"), "outputs", ()))
+
+
+def _group_tasks(
+    dataset: Dataset, group: TaskGroup, columns: Sequence[ColumnFacts], table: Table, smiles: str
+) -> list[Task]:
     classes = tuple(group.classes or ())
+    for facts in columns:
+        judge_lists(facts, dataset.name, table, group.level, has_classes=bool(classes))
     if group.kind in ("multiclass", "ordinal") and not classes:
-        classes = tuple(class_names(distinct_cells(table, [facts.name for facts in columns])))
+        for facts in columns:
+            judge_class_cells(facts, dataset.name, table)
+        matrices = {facts.name for facts in columns if facts.form == "matrix"}
+        classes = tuple(class_names(distinct_cells(table, [facts.name for facts in columns], matrices)))
         if len(classes) < 2:
             raise GraphiumError(
                 f"dataset {dataset.name!r}: {', '.join(f.name for f in columns)} has {len(classes)} distinct value"
                 f"{'s' * (len(classes) != 1)}, and {group.kind} needs at least 2; name the classes or change the kind"
             )
-    tasks = []
+    tasks, outputs = [], _outputs(dataset, group)
     for facts in columns:
         kind = group.kind or (facts.kind if not classes else "binary" if len(classes) == 2 else "multiclass")
-        _judge_classes(dataset, facts, kind, classes)
-        _judge(dataset, facts, kind, bool(classes))
+        judge_classes(facts, dataset.name, kind, classes)
+        judge_cells(facts, dataset.name, table, kind, has_classes=bool(classes))
         level = _level(dataset, group, facts, table)
         if group.qualifier_of(facts.name) and (kind != "regression" or level != "graph"):
             raise GraphiumError(
@@ -131,7 +158,10 @@ def _group_tasks(dataset: Dataset, group: TaskGroup, columns: Sequence[ColumnFac
                 "bounds by a column are for graph regression, so leave `qualifier` out or name its columns, "
                 "qualifier={COLUMN: QUALIFIER}"
             )
-        tasks.append(_task(dataset, group, facts.name, level, kind, classes, unit=group.unit_of(facts.name)))
+        unit = group.unit_of(facts.name)
+        tasks.append(_task(dataset, group, facts.name, level, kind, classes, unit=unit, outputs=outputs))
+    if group.classes:
+        check_class_labels(tasks, table, smiles)
     return tasks
 
 
@@ -145,20 +175,27 @@ def _level(dataset: Dataset, group: TaskGroup, facts: ColumnFacts, table: Table)
             )
         return level
     level = group.level or infer_level(facts, dataset.name)
-    _judge_level(dataset, facts, level)
+    judge_level(facts, dataset.name, level)
     return level
 
 
 def _task(
-    dataset: Dataset, group: TaskGroup, name: str, level: Level, kind: Kind, classes: tuple[str, ...], *, unit: str
+    dataset: Dataset,
+    group: TaskGroup,
+    name: str,
+    level: Level,
+    kind: Kind,
+    classes: tuple[str, ...],
+    *,
+    unit: str,
+    outputs: tuple[str, ...],
 ) -> Task:
-    transform: Any = group.transform or dataset.transform
+    transform: Any = dataset.transform if group.transform is None else group.transform
     # A transform said for the whole dataset means its regression tasks.
     if group.transform is None and kind != "regression":
         transform = None
-    transform = transform or default_transform(kind)
+    transform = configuration(default_transform(kind) if transform is None else transform)
     check_transform(transform, kind, f"dataset {dataset.name!r}, task {name!r}")
-    loss = group.loss or dataset.loss or ""
     return Task(
         name=name,
         dataset=dataset.name,
@@ -167,73 +204,12 @@ def _task(
         num_classes=len(classes) if kind in ("multiclass", "ordinal") else 0,
         classes=classes,
         unit=unit,
-        loss=loss,
-        transform={"name": transform} if isinstance(transform, str) else dict(transform),
+        loss=group.loss or dataset.loss or "",
+        transform=transform,
         qualifier=group.qualifier_of(name) or "",
-        outputs=build("loss", loss).outputs if loss else (),
+        outputs=outputs,
         metrics=tuple(group.metrics or dataset.metrics or ()),
     )
-
-
-def _judge(dataset: Dataset, facts: ColumnFacts, kind: Kind, has_classes: bool) -> None:
-    """Refuse a column whose cells cannot be labels of this kind, before anything is prepared."""
-    place = f"dataset {dataset.name!r}, target column {facts.name!r}"
-    if facts.present == 0:
-        raise GraphiumError(f"{place} is empty in every row; leave it out or name another column")
-    if facts.form == "time":
-        raise GraphiumError(f"{place} holds dates; labels are numbers, lists of numbers or classes")
-    if has_classes:
-        return
-    if facts.odd is not None:
-        row, cell = facts.odd
-        if facts.num_odd == facts.present:
-            raise GraphiumError(
-                f"{place} holds text, e.g. {cell!r} in row {row}; say data.kind=multiclass, or name another column"
-            )
-        raise GraphiumError(
-            f"{place}, row {row}: {cell!r} is not a number ({facts.num_odd} of {facts.present} cells are not); "
-            "mend or empty the cell"
-        )
-    if facts.infinite is not None:
-        raise GraphiumError(
-            f"{place}, row {facts.infinite}: the value is infinite or beyond {LARGEST:g}; mend or empty the cell"
-        )
-    if kind != "regression" and facts.bounds:
-        raise GraphiumError(
-            f"{place} holds {facts.bounds:,} bounds such as >10, and the kind is {kind}; bounds are for regression"
-        )
-    if kind == "binary" and facts.not_binary is not None:
-        row, value = facts.not_binary
-        raise GraphiumError(
-            f"{place}, row {row}: {value:g} is not 0 or 1, and the kind is binary; "
-            "mend the cell or say data.kind=regression"
-        )
-
-
-def _judge_classes(dataset: Dataset, facts: ColumnFacts, kind: Kind, classes: Sequence[str]) -> None:
-    """Refuse names of classes where the kind has none, or two."""
-    place = f"dataset {dataset.name!r}, target column {facts.name!r}"
-    if classes and kind == "regression":
-        raise GraphiumError(f"{place} has `classes`, and the kind is regression; leave one of them out")
-    if classes and kind == "binary" and len(classes) != 2:
-        raise GraphiumError(f"{place} has {len(classes)} classes, and the kind is binary; say kind=multiclass")
-
-
-def _judge_level(dataset: Dataset, facts: ColumnFacts, level: Level) -> None:
-    # Lists of pairs are labels in long form only, whose level is not judged.
-    if not facts.can_be(level) or (level == "nodepair" and facts.form == "list"):
-        raise GraphiumError(
-            f"dataset {dataset.name!r}, target column {facts.name!r} holds {facts.holds}, and level {level} takes "
-            f"{_WANTED[level]}; leave the level out or name another column"
-        )
-
-
-_WANTED = {
-    "graph": "one value per molecule",
-    "node": "lists, one element per atom",
-    "edge": "lists, one element per bond",
-    "nodepair": "square matrices, one row and one column per atom",
-}
 
 
 def _task_sentences(tasks: Iterable[Task], facts: Mapping[str, ColumnFacts]) -> list[str]:

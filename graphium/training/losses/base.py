@@ -7,49 +7,14 @@ a :class:`graphium.training.weighting.Weighting` divides once, by totals that co
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from graphium.data.batch import Labels
-from graphium.types import HeadSpec
-
-
-def take_labelled(prediction: Tensor, labels: Labels) -> Tensor:
-    """The predictions that have a label, in at least float32.
-
-    Args:
-        prediction: ``[entities, tasks]`` or ``[entities, tasks, classes]``, any float type.
-        labels: The labels of the same head.
-
-    Returns:
-        ``[L]`` or ``[L, classes]``.
-    """
-    # One flat index_select: its gradient is an index_add, several times cheaper than that of x[entity, task].
-    picked = prediction.flatten(0, 1).index_select(0, labels.entity * prediction.shape[1] + labels.task)
-    return picked.to(torch.promote_types(picked.dtype, torch.float32))
-
-
-def reachable(prediction: Tensor, labels: Labels) -> Tensor:
-    """What each prediction ``[L]`` is compared with, ``[L]``: the label, or the nearest value that a bound allows.
-
-    A bound is kept by every prediction on its own side, which is then its own target: no loss, no gradient.
-    """
-    if labels.bound is None:
-        return labels.value
-    value = labels.value.to(prediction.dtype)
-    kept = (prediction.detach() - value) * labels.bound > 0
-    return torch.where(kept, prediction.detach(), value)
-
-
-def sum_by_task(element: Tensor, labels: Labels) -> tuple[Tensor, Tensor]:
-    """Weighted sums of ``element`` ``[L]`` and of the weights, per task: two ``[tasks]``."""
-    num_tasks = labels.total.shape[0]
-    weight = labels.weight.to(element.dtype)
-    numerator = element.new_zeros(num_tasks).index_add(0, labels.task, element * weight)
-    denominator = element.new_zeros(num_tasks).index_add(0, labels.task, weight)
-    return numerator, denominator
+from graphium.training.losses.triples import reachable, sum_by_task, take_labelled
+from graphium.types import HeadSpec, Task
 
 
 class Loss(nn.Module):
@@ -58,13 +23,14 @@ class Loss(nn.Module):
     ``outputs``: names of the numbers that a prediction consists of where one is not enough, see
     :mod:`graphium.nn.outputs`; :meth:`element` then gets ``[L, outputs]``.
 
-    ``takes_bounds``: labels may be bounds, which needs that a prediction equal to its value has no loss and
-    no gradient; a prediction on the right side of a bound is given as its own value.
+    ``takes_bounds``: labels may be bounds. That needs an element without loss and gradient where a prediction
+    equals its value, or a :meth:`bounded_element` of its own.
 
-    Called with predictions ``[entities, tasks(, classes)]`` and :class:`~graphium.data.batch.Labels`, it
-    returns ``(numerator, denominator)``, float32 ``[tasks]`` each: the weighted sum of the elementwise
+    Called with predictions ``[entities, tasks(, width)]`` and :class:`~graphium.data.batch.Labels`, it
+    returns ``(numerator, denominator)``, ``[tasks]`` each in at least float32: the weighted sum of the elementwise
     losses and the sum of the weights. A task without labels has 0 in both.
 
+    >>> import torch
     >>> from graphium.training.losses.regression import MeanAbsoluteError
     >>> labels = Labels(entity=torch.tensor([0, 2]), task=torch.tensor([1, 1]), value=torch.tensor([1.0, 5.0]),
     ...                 weight=torch.ones(2), total=torch.tensor([0.0, 2.0]))
@@ -76,6 +42,16 @@ class Loss(nn.Module):
     takes_bounds: ClassVar[bool] = False
     outputs: tuple[str, ...] = ()
 
+    def check(self, tasks: Sequence[Task]) -> None:
+        """Refuse arguments that do not fit the tasks, before any label is read.
+
+        Args:
+            tasks: All tasks of one dataset that have this loss, of any head.
+
+        Raises:
+            GraphiumError: an argument names a task that is not there, or is made for other classes.
+        """
+
     def fit(self, head: HeadSpec, statistics: Tensor | None) -> None:
         """Learn what depends on the tasks, once, before training.
 
@@ -86,10 +62,22 @@ class Loss(nn.Module):
         """
 
     def element(self, prediction: Tensor, value: Tensor, task: Tensor) -> Tensor:
-        """Loss of each label ``[L]`` from its prediction ``[L(, classes)]``, its value ``[L]`` and task ``[L]``."""
+        """Loss of each label ``[L]`` from its prediction ``[L(, width)]``, its value ``[L]`` and task ``[L]``.
+
+        ``prediction`` is float32 or float64; finite predictions, however large, must give a finite gradient.
+        """
         raise NotImplementedError
 
+    def bounded_element(self, prediction: Tensor, value: Tensor, task: Tensor, bound: Tensor) -> Tensor:
+        """The same where labels may be bounds (``bound`` ``[L]`` of :class:`~graphium.data.batch.Labels`)."""
+        return self.element(prediction, reachable(prediction, value, bound), task)
+
+    def of_labels(self, picked: Tensor, labels: Labels) -> Tensor:
+        """Loss of each label ``[L]`` from the predictions that :func:`take_labelled` returns."""
+        if labels.bound is None:
+            return self.element(picked, labels.value, labels.task)
+        assert self.takes_bounds, "check_bounds refuses this at set-up"
+        return self.bounded_element(picked, labels.value, labels.task, labels.bound)
+
     def forward(self, prediction: Tensor, labels: Labels) -> tuple[Tensor, Tensor]:
-        assert labels.bound is None or self.takes_bounds, "check_bounds refuses this at set-up"
-        picked = take_labelled(prediction, labels)
-        return sum_by_task(self.element(picked, reachable(picked, labels), labels.task), labels)
+        return sum_by_task(self.of_labels(take_labelled(prediction, labels), labels), labels)

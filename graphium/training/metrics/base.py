@@ -1,129 +1,230 @@
-"""Exact metrics of every task of a head at once, over the labels that exist.
+"""What a metric sees of a batch, what is remembered of it, and what a metric is.
 
-Predictions and labels are buffered as triples and compared at the end by operations over segments, never by
-a loop over tasks. Sums are in float64. A metric counts every exact label once, whatever its sample weight;
-labels of weight 0 (padding) are not labels, and a label that is a bound (``>10``) enters no metric, because no
-error and no rank follows from it: such labels are counted. NaN means undefined: no labels, one class only where
-two are needed, a constant where a variance is needed, or a prediction that is NaN.
+A metric is a functional pair over all tasks of a head at once: the ``update`` of a :class:`Summary` reduces
+the labels of one batch to one tensor, summaries of batches, ranks, tasks and heads are merged, and ``compute`` reads
+the metric of every task from the result. Metrics that need the same sums share them. Sums are in float64. A metric
+counts every exact label once, whatever its sample weight; labels of weight 0 (padding) are not labels, and a label
+that is a bound (``>10``) enters no metric, because no error and no rank follows from it: such labels are counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from graphium import registry
-from graphium.training.metrics.ranking import Thresholds, thresholds
+from graphium.errors import GraphiumError
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Predictions beside their labels, with what several metrics need computed once.
+    """Predictions of one batch beside their labels, in one system of units.
 
-    ``task`` int32 ``[L]``; ``prediction`` ``[L]`` or logits ``[L, classes]``; ``value`` ``[L]``, both in
-    transformed units; ``inverse(value [L], task [L])`` leads back to label units (None: they are the same).
-    ``bounds`` int64 ``[tasks]``: labels that are left out because they are bounds (None: none are).
+    ``task`` int64 ``[L]``: column of the head, or ``num_tasks`` where no metric counts the label. ``prediction``
+    float64 ``[L]`` or logits ``[L, classes]``; ``value`` float64 ``[L]``: labels or class indices. ``raw`` float64
+    ``[L]``: labels in their own units where these say more than ``value``. ``bounds`` int64 ``[L]``: tasks of the
+    labels that are left out because they are bounds, ``num_tasks`` elsewhere.
+
+    >>> task, one = torch.tensor([0, 1, 1]), torch.ones(3, dtype=torch.float64)
+    >>> Scored(task, 2 * one, one, num_tasks=2).sum(one)
+    tensor([1., 2.], dtype=torch.float64)
     """
 
     task: Tensor
     prediction: Tensor
     value: Tensor
     num_tasks: int
-    inverse: Callable[[Tensor, Tensor], Tensor] | None = None
+    raw: Tensor | None = None
     bounds: Tensor | None = None
 
     def sum(self, element: Tensor) -> Tensor:
         """Sum of ``element`` ``[L]`` per task, float64 ``[tasks]``."""
-        element = element.double()
-        return element.new_zeros(self.num_tasks).index_add_(0, self.task, element)
+        return _sums(element, self.task, self.num_tasks)
 
-    def mean(self, element: Tensor) -> Tensor:
-        """Mean of ``element`` ``[L]`` per task, float64 ``[tasks]``; NaN without labels."""
-        return self.sum(element) / self.count
+    def largest(self, element: Tensor) -> Tensor:
+        """Largest ``element`` ``[L]`` per task, float64 ``[tasks]``; ``-inf`` without labels."""
+        least = self.value.new_full((self.num_tasks + 1,), -torch.inf)
+        return least.scatter_reduce_(0, self.task, element.double(), "amax")[:-1]
 
     @cached_property
     def count(self) -> Tensor:
-        """Labels of each task, int64 ``[tasks]``."""
-        return torch.bincount(self.task, minlength=self.num_tasks)
+        """Labels per task, float64 ``[tasks]``."""
+        return self.sum(torch.ones_like(self.value))
 
     @cached_property
-    def broken(self) -> Tensor:
-        """Tasks with a prediction that is NaN, bool ``[tasks]``."""
-        bad = self.prediction.isnan().flatten(1).any(1) if self.prediction.ndim > 1 else self.prediction.isnan()
-        return torch.bincount(self.task[bad], minlength=self.num_tasks) > 0
+    def bound_count(self) -> Tensor:
+        """Labels per task that are left out because they are bounds, float64 ``[tasks]``."""
+        if self.bounds is None:
+            return torch.zeros_like(self.count)
+        return _sums(torch.ones_like(self.value), self.bounds, self.num_tasks)
 
     @cached_property
-    def label_units(self) -> Scored:
-        """The same in the units of the table, float64."""
-        if self.inverse is None:
-            return self
-        return replace(
-            self,
-            prediction=self.inverse(self.prediction.double(), self.task.long()),
-            value=self.inverse(self.value.double(), self.task.long()),
-            inverse=None,
-        )
+    def log_probability(self) -> Tensor:
+        """Logarithms of the predicted probabilities of the classes, ``[L, classes]``."""
+        return F.log_softmax(self.prediction, dim=-1)
 
     @cached_property
-    def thresholds(self) -> Thresholds:
-        """Binary labels grouped by task and distinct score: the one sort behind AUROC and AP."""
-        return thresholds(self.task, self.prediction, self.value, self.num_tasks)
+    def number(self) -> Tensor:
+        """The predicted number ``[L]``; of ordinal classes the expected one."""
+        if self.prediction.ndim == 1:
+            return self.prediction
+        classes = torch.arange(self.prediction.shape[1], dtype=torch.float64, device=self.prediction.device)
+        return self.log_probability.exp() @ classes
 
-    @cached_property
-    def moments(self) -> Moments:
-        return moments(self, self.prediction, self.value)
+
+def _sums(element: Tensor, task: Tensor, num_tasks: int) -> Tensor:
+    # One place more than there are tasks takes what does not count: no shape depends on the data.
+    return torch.zeros(num_tasks + 1, dtype=torch.float64, device=task.device).index_add_(0, task, element.double())[
+        :-1
+    ]
 
 
 @dataclass(frozen=True)
-class Moments:
-    """Sums of squared deviations of values and predictions, and of their products; float64 ``[tasks]``.
+class Pooled:
+    """The state of a summary of one head, of which the tasks of ``keep`` (bool ``[tasks]``) are pooled."""
 
-    Exactly 0 where all are equal.
+    state: Tensor
+    num_tasks: int
+    keep: Tensor
+
+
+class Summary:
+    """What is remembered of all labels so far: by default sums, of one size however many labels there are.
+
+    Two summaries are the same state, and kept once, if they are equal.
     """
 
-    value: Tensor
-    prediction: Tensor
-    product: Tensor
+    buffered: ClassVar[bool] = False
 
-    def correlation(self) -> Tensor:
-        """Pearson's correlation ``[tasks]``; NaN where either is constant."""
-        spread = self.value.sqrt() * self.prediction.sqrt()
-        return (self.product / torch.where(spread > 0, spread, torch.nan)).clamp(-1, 1)
+    @property
+    def name(self) -> str:
+        """Part of the name of the state in a ``state_dict``."""
+        return type(self).__name__.lower()
+
+    def update(self, scored: Scored) -> Tensor:
+        """The summary of one batch, ``[tasks, ...]``; of an empty one, what changes nothing when merged."""
+        raise NotImplementedError
+
+    def merge(self, stacked: Tensor) -> Tensor:
+        """One summary ``[tasks, ...]`` out of several, ``[n, tasks, ...]``."""
+        return stacked.sum(0)
+
+    def view(self, state: Tensor, num_tasks: int) -> Any:
+        """What the metrics that share this summary compute from."""
+        return state
+
+    def pool(self, heads: Sequence[Pooled]) -> Tensor:
+        """The summary of all labels of several tasks as if they were one task, ``[1, ...]``."""
+        return self.merge(torch.cat([head.state[head.keep] for head in heads]).unsqueeze(1))
 
 
-def moments(scored: Scored, prediction: Tensor, value: Tensor) -> Moments:
-    """Centred second moments per task, in two passes: differences of raw sums would lose the digits."""
+@dataclass(frozen=True)
+class Mean(Summary):
+    """The mean of a number per label; ``element(scored)`` is that number, ``[L]``.
 
-    def deviation(number: Tensor) -> Tensor:
-        number = number.double()
-        least = number.new_full((scored.num_tasks,), torch.inf).scatter_reduce_(0, scored.task.long(), number, "amin")
-        number = number - least[scored.task]  # equal numbers become exact zeros, and so does their spread
-        return number - scored.mean(number)[scored.task]
+    >>> scored = Scored(torch.tensor([0, 0]), torch.zeros(2), torch.tensor([1.0, 3.0]), num_tasks=2)
+    >>> mean = Mean(lambda scored: scored.value - scored.prediction)
+    >>> mean.view(mean.update(scored), num_tasks=2)
+    tensor([2., nan], dtype=torch.float64)
+    """
 
-    from_mean, predicted_from_mean = deviation(value), deviation(prediction)
-    return Moments(
-        value=scored.sum(from_mean.square()),
-        prediction=scored.sum(predicted_from_mean.square()),
-        product=scored.sum(from_mean * predicted_from_mean),
-    )
+    element: Callable[[Scored], Tensor]
+
+    @property
+    def name(self) -> str:
+        return f"mean_{self.element.__name__}"
+
+    def update(self, scored: Scored) -> Tensor:
+        return torch.stack([scored.count, scored.sum(self.element(scored))], dim=-1)
+
+    def view(self, state: Tensor, num_tasks: int) -> Tensor:
+        return state[..., 1] / state[..., 0]
 
 
 class TaskMetric:
-    """A metric of every task at once; an author writes :meth:`__call__` and lists the ``kinds`` it fits."""
+    """A metric of every task at once, read from a summary of the labels.
+
+    An author names the ``kinds`` of tasks it fits and the ``summary`` that it reads, and writes :meth:`compute`.
+    ``norm``: in transformed units instead of label units. ``pools``: whether it has a meaning over the labels
+    of several tasks, which for regression are pooled in transformed units. ``undefined``: why it may be NaN.
+    ``kind`` is that of the tasks at hand.
+
+    >>> class MeanError(TaskMetric):
+    ...     summary = Mean(lambda scored: scored.number - scored.value)
+    ...     def compute(self, mean):
+    ...         return mean
+    """
 
     kinds: ClassVar[tuple[str, ...]] = ("regression",)
     higher_is_better: ClassVar[bool] = False
+    norm: ClassVar[bool] = False
+    pools: ClassVar[bool] = True
+    undefined: ClassVar[tuple[str, ...]] = ("undefined",)
+    summary: Summary
+    kind: str = ""
 
-    def __call__(self, scored: Scored) -> Tensor:
-        """Value per task, float64 ``[tasks]``; NaN where undefined."""
+    def compute(self, summary: Any) -> Tensor:
+        """Value per task, float64 ``[tasks]``, NaN where undefined, from the summary's ``view``."""
         raise NotImplementedError
+
+    def reason(self, summary: Any) -> Tensor | int:
+        """Which of ``undefined`` tells why the value of a task with labels is NaN, ``[tasks]``."""
+        return 0
+
+
+def build_metric(config: str | Mapping[str, Any], kind: str, where: str) -> TaskMetric:
+    """Build a metric for tasks of a kind.
+
+    Args:
+        config: Its name, or a mapping with ``name`` and constructor arguments.
+        kind: Kind of the tasks.
+        where: Whose metric it is, for the error sentence.
+
+    Raises:
+        GraphiumError: an unknown metric, a bad argument, or a metric that does not fit the kind.
+    """
+    part = registry.build("metric", config, where=f"the metrics of {where}")
+    name = config if isinstance(config, str) else config["name"]
+    if not isinstance(part, TaskMetric):
+        raise GraphiumError(
+            f"the metric {name!r} of {where} is no TaskMetric; derive it from graphium.training.metrics.base.TaskMetric"
+        )
+    if kind not in part.kinds:
+        fitting = [n for n in registry.names("metric") if kind in registry.lookup("metric", n).kinds]
+        raise GraphiumError(
+            f"the metric {name!r} of {where} does not fit {kind} tasks; choose one of {', '.join(fitting)}"
+        )
+    part.kind = kind
+    return part
+
+
+def metric_key(config: str | Mapping[str, Any]) -> str:
+    """The name of a metric in reports: its own, followed by the values of its arguments.
+
+    >>> metric_key({"name": "fbeta", "beta": 2.0})
+    'fbeta_2'
+    """
+    if isinstance(config, str):
+        return config
+    values = [
+        f"{value:g}" if isinstance(value, float) else str(value) for key, value in config.items() if key != "name"
+    ]
+    return "_".join([config["name"], *values])
 
 
 def higher_is_better(name: str) -> bool:
-    """Whether larger values of the metric ``name`` are better, to choose checkpoints and to stop early."""
-    return registry.lookup("metric", name.removeprefix("pooled_")).higher_is_better
+    """Whether larger values of a metric are better, to choose checkpoints and to stop early.
+
+    ``name`` is a key of a report: ``pooled_`` may stand before it, units, classes and arguments after it.
+    """
+    known = registry.names("metric")
+    key = name.removeprefix("pooled_")
+    while key not in known and "_" in key:
+        key = key.rpartition("_")[0]
+    return registry.lookup("metric", key if key in known else name).higher_is_better

@@ -2,7 +2,8 @@
 
 A key holds the task in its high bits, the score as an order-preserving integer below, and (for binary
 labels) the label in the lowest bit. One sort of the keys therefore sorts every task by score, and no
-permutation has to be applied to the labels.
+permutation has to be applied to the labels. Scores keep all bits of a float32; of a float64 the mantissa is cut to
+50 bits less those of the number of tasks, which ties what differs by less than 1 in 10^11 (4,000 tasks).
 """
 
 from __future__ import annotations
@@ -12,22 +13,52 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_CHUNK = 1 << 18  # keys are made in pieces whose intermediate results stay in the cache
+from graphium.training.metrics.base import Pooled
 
 
-def ordered_bits(score: Tensor) -> Tensor:
-    """int64 ``[L]`` in ``0 .. 2^32 - 1``, ordered and tied as the float32 scores ``[L]`` are (no NaN)."""
-    bits = (score.float() + 0.0).view(torch.int32)  # -0.0 + 0.0 = 0.0: both zeros are one score
+def score_bits(num_tasks: int) -> int:
+    """Bits of a key that hold the score; what remains of 63 holds tasks ``0 .. num_tasks`` and the label."""
+    bits = 62 - num_tasks.bit_length()
+    assert bits >= 35, "a float32 needs them"
+    return bits
+
+
+def make_keys(task: Tensor, score: Tensor, num_tasks: int, label: Tensor | None = None) -> Tensor:
+    """``task, score[, label]`` as int64 ``[L]`` that order like the tuple.
+
+    Args:
+        task: int64 ``[L]``, ``0 .. num_tasks``; the last is no task, and its labels come last.
+        score: ``[L]``, no NaN.
+        num_tasks: Number of tasks.
+        label: ``[L]``, 0 or 1.
+    """
+    bits = score_bits(num_tasks)
+    key = (score.double() + 0.0).view(torch.int64)  # -0.0 + 0.0 = 0.0: both zeros are one score
     # Negative floats order backwards as integers: flipping all bits but the sign mends that.
-    return (bits ^ (bits >> 31).bitwise_and_(0x7FFFFFFF)).long().add_(2**31)
+    key = key.bitwise_xor_((key >> 63).bitwise_and_(2**63 - 1))
+    key = key.bitwise_right_shift_(64 - bits).add_(2 ** (bits - 1)).add_(task, alpha=2**bits).mul_(2)
+    return key if label is None else key.add_(label)
 
 
-def midranks(task: Tensor, score: Tensor) -> Tensor:
-    """Rank of each score in the order of (task, score), ties sharing their mean rank; float64 ``[L]``.
+def pool_keys(heads: list[Pooled]) -> Tensor:
+    """Keys ``[L, ...]`` of several heads, without their tasks, as those of a single task."""
+    least = min(score_bits(head.num_tasks) for head in heads)
+    pieces = []
+    for head in heads:
+        bits = score_bits(head.num_tasks)
+        keep = torch.cat([head.keep, head.keep.new_zeros(1)])
+        keys = head.state[keep[head.state.select(-1, 0) >> (bits + 1)]]
+        # One score is one key, whatever its head.
+        score = (keys >> 1).bitwise_and_(2**bits - 1).bitwise_right_shift_(bits - least)
+        pieces.append(score.bitwise_left_shift_(score_bits(1) + 1 - least).bitwise_or_(keys.bitwise_and_(1)))
+    return torch.cat(pieces)
+
+
+def midranks(keys: Tensor) -> Tensor:
+    """Rank of each key, ties sharing their mean rank; float64 ``[L]``.
 
     The ranks of one task are its own ranks plus a constant.
     """
-    keys = _keys(task, score)
     order = _order_of(keys)
     last = _last_of_tie(keys[order])
     first = torch.cat([last.new_zeros(1), last[:-1] + 1])
@@ -54,29 +85,33 @@ class Thresholds:
     task_negatives: Tensor
 
 
-def thresholds(task: Tensor, score: Tensor, label: Tensor, num_tasks: int) -> Thresholds:
-    """Group labels by task and distinct score.
+def thresholds(keys: Tensor, num_tasks: int) -> Thresholds:
+    """Group binary labels by task and distinct score.
 
     Args:
-        task: Integers ``[L]``.
-        score: ``[L]``, compared as float32, no NaN.
-        label: ``[L]``, 0 or 1.
-        num_tasks: Tasks are below it, and it is below 2^30.
+        keys: int64 ``[L]`` of :func:`make_keys`, in any order; they are sorted where they are if that saves a copy.
+        num_tasks: Number of tasks.
     """
-    keys = _sort(_keys(task, score, label))
-    where = (keys & 1).nonzero().squeeze(1)  # positions of the positives
+    bits = score_bits(num_tasks)
+    keys = _sorted(keys)
+    task_start = torch.searchsorted(keys, torch.arange(num_tasks + 1, device=keys.device) << (bits + 1))
+    keys = keys[: int(task_start[-1])]
+    label = keys.to(torch.uint8).bitwise_and_(1)  # the lowest byte is kept
+    where = label.nonzero().squeeze(1)  # positions of the positives
     score_key = keys[where] >> 1
     # Of equal scores the positives come last, so the last positive of a group ends the group.
     last = _last_of_tie(score_key)
     score_key = score_key[last]
-    start, end = torch.searchsorted(keys, score_key << 1), where[last] + 1
-    task_start = torch.searchsorted(keys, torch.arange(num_tasks + 1, device=keys.device) << 33)
+    positives = (last + 1).diff(prepend=last.new_zeros(1))
+    before = last + 1 - positives
+    start, end = where[before], where[last] + 1
+    # Few groups hold negatives too: only these are searched for where they start.
+    tied = (keys[(start - 1).clamp_(min=0)] == score_key << 1).nonzero().squeeze(1)
+    start[tied] = torch.searchsorted(keys, score_key[tied] << 1)
     positives_at = torch.searchsorted(where, task_start)
     negatives_at = task_start - positives_at
 
-    positives = (last + 1).diff(prepend=last.new_zeros(1))
-    before = last + 1 - positives
-    of_task = score_key >> 32
+    of_task = score_key >> bits
     return Thresholds(
         task=of_task,
         positives=positives,
@@ -111,21 +146,13 @@ def average_precisions(groups: Thresholds) -> Tensor:
     return total / groups.task_positives
 
 
-def _keys(task: Tensor, score: Tensor, label: Tensor | None = None) -> Tensor:
-    """``task, score[, label]`` as int64 ``[L]`` that order like the tuple; the task from bit 32 (33) on."""
-    keys = torch.empty(len(task), dtype=torch.int64, device=task.device)
-    for piece in (slice(start, start + _CHUNK) for start in range(0, len(task), _CHUNK)):
-        key = (task[piece].long() << 32).add_(ordered_bits(score[piece]))
-        keys[piece] = key if label is None else (key << 1).add_(label[piece].long())
-    return keys
-
-
-def _sort(keys: Tensor) -> Tensor:
+def _sorted(keys: Tensor) -> Tensor:
     """Sorted keys, the input overwritten where possible; numpy's vectorised sort is 4 x torch's on a CPU."""
-    if keys.is_cpu:
-        keys.numpy().sort()
-        return keys
-    return torch.sort(keys).values
+    if not keys.is_cpu:
+        return torch.sort(keys).values
+    keys = keys.contiguous()
+    keys.numpy().sort()
+    return keys
 
 
 def _order_of(keys: Tensor) -> Tensor:

@@ -156,6 +156,33 @@ def test_shipped_data_files_are_good(name: str) -> None:
     }.get(name, {name})
 
 
+def test_transforms_are_one_or_a_list() -> None:
+    fields = {"path": "a.csv", "targets": ["y"]}
+    for transform in ("log1p", {"name": "clip", "low": 0}, ["clip", {"name": "min_max", "range": [-1, 1]}, "none"]):
+        _, (dataset,) = check_data({**fields, "transform": transform})
+        assert dataset.transform == transform
+    (dataset,) = check_data(compose(["data=table", "data.path=a.csv", "data.transform=[clip,log1p,zscore]"])["data"])[1]
+    assert dataset.transform == ["clip", "log1p", "zscore"]
+
+
+@pytest.mark.parametrize(
+    ("transform", "sentence"),
+    [
+        ([], "data.transform is ..; name at least one transform"),
+        (["log1p", "zscor"], r"'zscor' at data.transform\[1\]; did you mean 'zscore'"),
+        (["log1p", ["zscore"]], r"data.transform\[1\] is \['zscore'\]; give the name of a transform"),
+        (["log1p", {"name": "clip", "low": 2, "high": 1}], r"data.transform\[1\]: low and high of clip are"),
+        ({"name": "rank_gauss", "knots": 5000}, "data.transform: rank_gauss has 5000 knots"),
+    ],
+)
+def test_transforms_are_judged_without_a_file(transform: Any, sentence: str) -> None:
+    with pytest.raises(GraphiumError, match=sentence):
+        check_data({"path": "a.csv", "targets": ["y"], "transform": transform})
+    group = {"columns": ["y"], "transform": transform}
+    with pytest.raises(GraphiumError, match=sentence.replace("data.tr", r"data.tasks\[0\].tr")):
+        check_data({"path": "a.csv", "tasks": [group]})
+
+
 def test_toymix_is_as_published() -> None:
     _, datasets = check_data(compose(["data=toymix"])["data"])
     labels = {d.name: (sum(len(g.columns) for g in d.groups), d.groups[0].kind) for d in datasets}

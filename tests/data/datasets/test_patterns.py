@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from graphium.data.datasets.infer import find_smiles
-from graphium.data.datasets.patterns import match, select_columns
+from graphium.data.datasets.patterns import select_columns
 from graphium.data.tables.facts import scan
 from graphium.data.tables.readers import Table
 from graphium.errors import GraphiumError
+from graphium.patterns import match
 
 
 def select(table: Table, *patterns: str, smiles: str = "smiles") -> tuple[list[str], list[str]]:

@@ -67,6 +67,16 @@ def test_what_is_said_wins(tmp_path: Path, resolve_here: Resolve) -> None:
     assert found.messages == ["1 graph regression task (y), 2 cells"]
 
 
+def test_transforms_in_a_list(tmp_path: Path, resolve_here: Resolve) -> None:
+    path = write(tmp_path, smiles=["C", "CC"], y=[0.5, 1.5], z=[2.5, 1.5], b=[0, 1])
+    chain = [{"name": "clip", "deviations": 5}, "log1p", "zscore"]
+    groups = [TaskGroup(["y", "b"]), TaskGroup(["z"], transform=["log1p"])]
+    y, b, z = resolve_here(str(path), tasks=groups, transform=chain).tasks
+    steps = [{"name": "clip", "deviations": 5}, {"name": "log1p"}, {"name": "zscore"}]
+    assert y.transform == {"name": "chain", "steps": steps}
+    assert (b.transform, z.transform) == ({"name": "none"}, {"name": "log1p"})
+
+
 def test_classes(tmp_path: Path, resolve_here: Resolve) -> None:
     path = write(tmp_path, smiles=["C", "CC", "N"], t=["low", "high", None], k=[1, 3, 1])
     groups = [TaskGroup(["t"], kind="multiclass", classes=["low", "mid", "high"]), TaskGroup(["k"], kind="ordinal")]
@@ -148,10 +158,10 @@ BAD = {
         ({"targets": ["empty"]}, "target column 'empty' is empty in every row"),
         ({"targets": ["text"]}, "'text' holds text, e.g. 'a' in row 0; say data.kind=multiclass"),
         ({"targets": ["almost"]}, "'almost', row 1: 'x2' is not a number .1 of 3 cells are not."),
-        ({"targets": ["infinite"]}, "'infinite', row 1: the value is infinite"),
-        ({"targets": ["large"]}, "'large', row 1: the value is infinite or beyond 1e.150"),
+        ({"targets": ["infinite"]}, "'infinite', row 1: inf is infinite"),
+        ({"targets": ["large"]}, "'large', row 1: -1e.200 is infinite or beyond 1e.150"),
         ({"targets": ["y"], "kind": "binary"}, "'y', row 0: 0.5 is not 0 or 1, and the kind is binary"),
-        ({"targets": ["bounded"], "kind": "binary"}, "'bounded' holds 1 bounds such as >10, and the kind is binary"),
+        ({"targets": ["bounded"], "kind": "binary"}, "'bounded', row .: '.*' is a bound, and the kind is binary"),
         ({"targets": ["y"], "level": "node"}, "'y' holds single values, and level node takes lists"),
         ({"targets": ["q"], "level": "graph"}, "'q' holds lists, and level graph takes one value per molecule"),
         ({"targets": ["q"]}, "neither as long as the atoms .*row 0, 'C': 1 atoms, 0 bonds, 2 elements"),

@@ -1,178 +1,48 @@
 import json
-from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
-from sklearn import metrics as sk
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from graphium import registry
-from graphium.data.batch import Labels
 from graphium.errors import GraphiumError
+from graphium.nn.outputs import GAUSSIAN
 from graphium.training.losses.base import Loss
-from graphium.training.losses.heads import DEFAULT_LOSS, HeadLoss, Losses, check_bounds
-from graphium.types import Task, group_tasks
+from graphium.training.losses.heads import DEFAULT_LOSS, HeadLoss, Losses, check_bounds, check_losses
 
-CLASSES = {"regression": 0, "binary": 0, "multiclass": 4, "ordinal": 3}
-LOSSES = [(name, kind) for name in registry.names("loss") for kind in registry.lookup("loss", name).kinds]
-
-
-def make_labels(kind, num_tasks=6, num_entities=40, density=0.3, seed=0, weighted=True):
-    """Random sparse labels; task 0 has none, task 1 is on one entity, task 2 has one class."""
-    rng = np.random.default_rng(seed)
-    mask = rng.random((num_entities, num_tasks)) < density
-    mask[:, :1] = False
-    mask[:, 1:2] = False
-    mask[3, 1:2] = True
-    entity, task = mask.nonzero()
-    if kind == "regression":
-        value = rng.normal(size=len(task)).round(1)
-    else:
-        value = rng.integers(0, max(CLASSES[kind], 2), len(task))
-        value[task == 2] = 1
-    weight = rng.uniform(0.5, 2, len(task)) if weighted else np.ones(len(task))
-    total = np.bincount(task, weight, minlength=num_tasks)
-    return Labels(
-        *(torch.from_numpy(a) for a in (entity, task)),
-        *(torch.from_numpy(np.asarray(a)).float() for a in (value, weight, total)),
-    )
+MIXED = [
+    ("regression", ["mae", {"name": "huber", "delta": 0.5}, "", "mse", {"name": "huber", "delta": 0.5}, "mae"], 3),
+    ("regression", ["gaussian", "gaussian", *[{"name": "gaussian", "beta": 0.5}] * 4], 2),
+    ("binary", ["", "focal", {"name": "bce", "pos_weight": "auto"}, {"name": "bce", "pos_weight": 3}, "focal", ""], 4),
+    ("multiclass", ["ce", "focal", {"name": "focal", "alpha": [1, 2, 3, 4]}, "focal", "", "ce"], 3),
+    ("ordinal", ["hybrid_ce", "ce", "", {"name": "hybrid_ce", "regression": "mae"}, "focal", "hybrid_ce"], 4),
+]
+STATISTICS = torch.tensor([0.5, 0.2, 0.9, 0.5, torch.nan, 0.001], dtype=torch.float64)
 
 
-def make_prediction(kind, num_tasks=6, num_entities=40, seed=1):
-    shape = (num_entities, num_tasks, CLASSES[kind]) if CLASSES[kind] else (num_entities, num_tasks)
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def make_head(kind, *losses, dataset="demo"):
-    tasks = [Task(f"t{i}", dataset, "graph", kind, CLASSES[kind], loss=loss) for i, loss in enumerate(losses)]
-    (head,) = group_tasks(tasks)
-    return head
-
-
-def probabilities(logits):
-    if logits.ndim == 1:
-        return torch.sigmoid(logits).numpy()
-    return torch.softmax(logits, -1).numpy()
-
-
-REFERENCE = {
-    "mae": lambda p, y, w: sk.mean_absolute_error(y, p, sample_weight=w),
-    "mse": lambda p, y, w: sk.mean_squared_error(y, p, sample_weight=w),
-    "huber": lambda p, y, w: np.average(np.where(abs(p - y) < 1, (p - y) ** 2 / 2, abs(p - y) - 0.5), weights=w),
-    "bce": lambda p, y, w: sk.log_loss(y, probabilities(p), sample_weight=w, labels=[0, 1]),
-    "ce": lambda p, y, w: sk.log_loss(y, probabilities(p), sample_weight=w, labels=range(p.shape[-1])),
-}
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize(("name", "kind"), LOSSES)
-def test_per_task_mean_is_that_of_the_reference(name, kind, seed):
-    labels, prediction = make_labels(kind, seed=seed), make_prediction(kind)
-    numerator, denominator = registry.build("loss", name)(prediction, labels)
-    assert numerator.dtype == denominator.dtype == torch.float32
-    torch.testing.assert_close(denominator, labels.total)
-    for task in range(6):
-        mine = labels.task == task
-        if not mine.any():
-            assert numerator[task] == denominator[task] == 0
-            continue
-        picked = prediction[labels.entity[mine], task]
-        picked = picked.double() if name in ("bce", "ce") else picked.double().numpy()
-        value, weight = labels.value[mine].double().numpy(), labels.weight[mine].double().numpy()
-        expected = REFERENCE[name](picked, value, weight)
-        assert float(numerator[task] / denominator[task]) == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.parametrize(("name", "kind"), LOSSES)
-def test_gradient_reaches_labelled_predictions_only(name, kind):
-    labels, prediction = make_labels(kind), make_prediction(kind).requires_grad_()
-    registry.build("loss", name)(prediction, labels)[0].sum().backward()
-    touched = torch.zeros(prediction.shape[:2], dtype=torch.bool)
-    touched[labels.entity, labels.task] = True
-    gradient = prediction.grad.abs().flatten(2).sum(-1) if prediction.ndim == 3 else prediction.grad.abs()
-    assert torch.equal(gradient > 0, touched)
-
-
-@pytest.mark.parametrize(("name", "kind"), LOSSES)
-def test_padding_changes_nothing(name, kind):
-    labels, prediction = make_labels(kind), make_prediction(kind)
-    zeros = torch.zeros(5, dtype=torch.int64)
-    padded = Labels(
-        torch.cat([labels.entity, zeros + 40]),
-        torch.cat([labels.task, zeros]),
-        torch.cat([labels.value, torch.zeros(5)]),
-        torch.cat([labels.weight, torch.zeros(5)]),
-        labels.total,
-    )
-    plain = prediction.clone().requires_grad_()
-    longer = torch.cat([prediction, torch.full_like(prediction[:1], 7.0)]).requires_grad_()
-    loss = registry.build("loss", name)
-    expected, found = loss(plain, labels), loss(longer, padded)
-    for a, b in zip(expected, found, strict=True):
-        assert torch.equal(a, b)
-    expected[0].sum().backward()
-    found[0].sum().backward()
-    assert torch.equal(longer.grad[:-1], plain.grad)
-    assert torch.equal(longer.grad[-1], torch.zeros_like(longer.grad[-1]))
-
-
-@pytest.mark.parametrize(("name", "kind"), LOSSES)
-def test_no_labels_at_all(name, kind):
-    empty = torch.empty(0, dtype=torch.int64)
-    labels = Labels(empty, empty, torch.empty(0), torch.empty(0), torch.zeros(6))
-    for prediction in (make_prediction(kind), make_prediction(kind)[:0]):
-        prediction.requires_grad_()
-        numerator, denominator = registry.build("loss", name)(prediction, labels)
-        numerator.sum().backward()
-        assert not numerator.any() and not denominator.any() and not prediction.grad.any()
-
-
-@pytest.mark.parametrize(("name", "kind"), LOSSES)
-def test_half_precision_predictions_are_compared_in_float32(name, kind):
-    labels, prediction = make_labels(kind), make_prediction(kind).bfloat16()
-    loss = registry.build("loss", name)
-    for a, b in zip(loss(prediction, labels), loss(prediction.float(), labels), strict=True):
-        assert a.dtype == torch.float32
-        assert torch.equal(a, b)
-
-
-def test_number_of_operations_does_not_depend_on_the_number_of_tasks():
-    class Count(TorchDispatchMode):
-        def __init__(self):
-            super().__init__()
-            self.calls = 0
-
-        def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
-            self.calls += 1
-            return function(*arguments, **(keywords or {}))
-
-    calls = []
-    for num_tasks in (2, 3300):
-        prediction = make_prediction("binary", num_tasks, 8).requires_grad_()
-        labels = make_labels("binary", num_tasks, 8)
-        loss = HeadLoss(make_head("binary", *[""] * num_tasks))
-        with Count() as count:
-            loss(prediction, labels)[0].sum().backward()
-        calls.append(count.calls)
-    assert calls[0] == calls[1] < 30
-
-
-def test_tasks_of_one_head_may_have_different_losses():
-    losses = ["mae", {"name": "huber", "delta": 0.5}, "", "mse", {"name": "huber", "delta": 0.5}, "mae"]
-    head = make_head("regression", *losses)
-    loss = HeadLoss(head)
-    assert len(loss.parts) == 3
-    labels, prediction = make_labels("regression"), make_prediction("regression").requires_grad_()
+@pytest.mark.parametrize(
+    ("kind", "losses", "num_parts", "bounds"),
+    [(*case, bounds) for case in MIXED for bounds in (False, True) if case[0] == "regression" or not bounds],
+)
+def test_tasks_of_one_head_may_have_different_losses(
+    kind, losses, num_parts, bounds, make_head, make_labels, make_prediction
+):
+    outputs = registry.build("loss", losses[0] or DEFAULT_LOSS[kind]).outputs
+    loss = HeadLoss(make_head(kind, *losses, outputs=outputs), STATISTICS)
+    assert len(loss.parts) == num_parts
+    labels = make_labels(kind, bounds=bounds)
+    prediction = make_prediction(kind, losses[0]).requires_grad_()
     numerator, denominator = loss(prediction, labels)
+    (gradient,) = torch.autograd.grad(numerator.sum(), prediction)
     for task, config in enumerate(losses):
-        alone = registry.build("loss", config or DEFAULT_LOSS["regression"])(prediction, labels)
+        alone = HeadLoss(make_head(kind, *[config] * 6, outputs=outputs), STATISTICS)(prediction, labels)
         torch.testing.assert_close(numerator[task], alone[0][task])
         torch.testing.assert_close(denominator[task], alone[1][task])
+        (of_task,) = torch.autograd.grad(alone[0][task], prediction)
+        torch.testing.assert_close(gradient[:, task], of_task[:, task])
 
 
 @pytest.mark.parametrize("kind", DEFAULT_LOSS)
-def test_every_kind_has_a_default_loss(kind):
+def test_every_kind_has_a_default_loss(kind, make_head, make_labels, make_prediction):
     head = make_head(kind, *[""] * 6)
     labels, prediction = make_labels(kind), make_prediction(kind)
     numerators, denominators = Losses([head])({head.name: prediction}, {head.name: labels})
@@ -182,84 +52,125 @@ def test_every_kind_has_a_default_loss(kind):
     assert Losses([head])({head.name: prediction}, {}) == ({}, {})
 
 
-def test_loss_of_the_wrong_kind_names_those_that_fit():
+def test_statistics_reach_the_losses_of_their_head(make_head, make_labels, make_prediction):
+    auto = {"name": "bce", "pos_weight": "auto"}
+    heads = [make_head("binary", *[auto] * 6, dataset=name) for name in ("one", "two")]
+    statistics = {heads[0].name: STATISTICS, heads[1].name: torch.full((6,), 0.25)}
+    labels, prediction = make_labels("binary"), make_prediction("binary")
+    losses = Losses(heads, statistics)
+    found, _ = losses(dict.fromkeys(statistics, prediction), dict.fromkeys(statistics, labels))
+    expected, _ = registry.build("loss", {"name": "bce", "pos_weight": 3.0})(prediction, labels)
+    torch.testing.assert_close(found[heads[1].name], expected)
+    assert not torch.allclose(found[heads[0].name], expected)
+    assert not losses.state_dict()
+
+
+def test_auto_without_statistics_says_what_to_pass(make_head):
+    head = make_head("binary", {"name": "bce", "pos_weight": {"t0": "auto"}}, dataset="tox")
+    check_losses([head])
+    check_bounds([head], [])
+    with pytest.raises(GraphiumError, match="bce loss of tox has pos_weight auto.*pass `statistics`.*or give a number"):
+        Losses([head])
+
+
+def test_loss_of_the_wrong_kind_names_those_that_fit(make_head):
+    fitting = "evidential, gaussian, huber, mae, mse, quantile"
     with pytest.raises(
-        GraphiumError, match=r"'bce', which does not fit regression tasks; choose one of huber, mae, mse"
+        GraphiumError, match=rf"demo is 'bce', which does not fit regression tasks; choose one of {fitting}$"
     ):
-        HeadLoss(make_head("regression", "bce"))
+        check_losses([make_head("regression", "bce")])
+    with pytest.raises(
+        GraphiumError, match="'hybrid_ce', which does not fit multiclass tasks; choose one of ce, focal$"
+    ):
+        check_losses([make_head("multiclass", "hybrid_ce")])
 
 
 @pytest.mark.parametrize(
-    ("config", "message"),
+    ("kind", "config", "message"),
     [
-        ("torch.nn.L1Loss", "derive it from graphium.training.losses.base.Loss"),
-        ("hubber", "did you mean 'huber'"),
-        ({"name": "huber", "detla": 1}, r"demo\.detla; did you mean 'delta'"),
-        ({"name": "huber", "delta": -1}, "delta of the huber loss is -1.0; give a number above 0"),
-        ({"name": "huber", "delta": "wide"}, "'wide'"),
+        ("regression", "torch.nn.L1Loss", "derive it from graphium.training.losses.base.Loss"),
+        ("regression", "hubber", "did you mean 'huber'"),
+        ("regression", {"name": "huber", "detla": 1}, r"demo\.detla; did you mean 'delta'"),
+        ("regression", {"name": "huber", "delta": -1}, "delta of the huber loss is -1.0; give a number above 0"),
+        ("regression", {"name": "huber", "delta": "wide"}, "'wide'"),
+        ("regression", {"name": "quantile", "levels": [0.1, 0.9]}, "levels .* are 0.1, 0.9; add 0.5, the median"),
+        ("regression", {"name": "quantile", "levels": [0.9, 0.5]}, "are 0.9, 0.5; give them once each, in rising"),
+        ("regression", {"name": "quantile", "levels": [0.5, 0.5]}, "are 0.5, 0.5; give them once each"),
+        ("regression", {"name": "quantile", "levels": [0, 0.5]}, "are 0, 0.5; give numbers between 0 and 1"),
+        ("regression", {"name": "quantile", "levels": []}, "are none; add 0.5"),
+        ("regression", {"name": "quantile", "levels": 0.5}, "levels is 0.5"),
+        ("regression", {"name": "gaussian", "beta": 2}, "beta of the gaussian loss is 2.0; give a number from 0 to 1"),
+        ("regression", {"name": "evidential", "regularization": -1}, "is -1.0; give a number of at least 0"),
+        (
+            "binary",
+            {"name": "bce", "pos_weight": 0},
+            "pos_weight of the bce loss is 0.0; give a number above 0 or auto",
+        ),
+        ("binary", {"name": "bce", "pos_weight": "aut"}, "pos_weight of the bce loss is aut; give a number above 0 or"),
+        ("binary", {"name": "bce", "pos_weight": {"t0": "big"}}, "pos_weight of t0 of the bce loss is big; give"),
+        (
+            "binary",
+            {"name": "bce", "pos_weight": {"a": 1}},
+            "names 'a', which is no task of demo with this loss; choices",
+        ),
+        ("binary", {"name": "bce", "pos_weight": {"t_0": 1}}, "did you mean 't0'"),
+        ("binary", {"name": "bce", "pos_weight": {"x*": 1}}, r"names 'x\*'"),
+        ("binary", {"name": "focal", "gamma": -1}, "gamma of the focal loss is -1.0; give a number of at least 0"),
+        ("binary", {"name": "focal", "alpha": 1}, "alpha of the focal loss is 1.0; give a number between 0 and 1"),
+        ("binary", {"name": "focal", "alpha": [1, 2]}, "is a list of 2, and t0 is binary; give one number"),
+        (
+            "multiclass",
+            {"name": "focal", "alpha": 0.5},
+            "is one number, and t0 is multiclass; give a list of 4 numbers",
+        ),
+        ("multiclass", {"name": "focal", "alpha": [1, 2]}, "is a list of 2, and t0 is multiclass; give a list of 4"),
+        ("multiclass", {"name": "focal", "alpha": [0, 0, 0, 0]}, "give numbers of at least 0, not all of them 0"),
+        (
+            "multiclass",
+            {"name": "ce", "label_smoothing": 1},
+            "label_smoothing .* is 1.0; give a number from 0 to below 1",
+        ),
+        (
+            "ordinal",
+            {"name": "hybrid_ce", "alpha": 1.5},
+            "alpha of the hybrid_ce loss is 1.5; give a number from 0 to 1",
+        ),
+        ("ordinal", {"name": "hybrid_ce", "regression": "huber"}, "regression is 'huber'"),
     ],
 )
-def test_bad_loss_configuration(config, message):
+def test_bad_loss_configuration(kind, config, message, make_head):
+    config = json.loads(json.dumps(config))
+    outputs = ()
+    if isinstance(config, dict) and config["name"] in ("quantile", "gaussian", "evidential"):
+        outputs = registry.build("loss", config["name"]).outputs
     with pytest.raises(GraphiumError, match=message):
-        HeadLoss(make_head("regression", json.loads(json.dumps(config))))
+        check_losses([make_head(kind, config, outputs=outputs)])
+
+
+def test_arguments_may_name_tasks_of_several_heads_of_their_dataset(make_head):
+    config = {"name": "bce", "pos_weight": {"t0": 2.0, "t2": 3.0}}
+    first, second = make_head("binary", config), make_head("binary", config, config, config)
+    check_losses([first, second])
+    with pytest.raises(GraphiumError, match="names 't2'"):
+        check_losses([first])
+    with pytest.raises(GraphiumError, match="names 't2', which is no task of demo"):
+        check_losses([first, make_head("binary", config, config, config, dataset="other")])
+
+
+def test_a_loss_and_the_outputs_of_its_tasks_must_agree(make_head):
+    with pytest.raises(
+        GraphiumError,
+        match=r"'gaussian', which compares the outputs mean, log_variance per task, and the tasks have one output; "
+        r"give them outputs=\('mean', 'log_variance'\)",
+    ):
+        HeadLoss(make_head("regression", "gaussian"))
+    with pytest.raises(
+        GraphiumError, match="'mae', which compares one output per task, and the tasks have the outputs"
+    ):
+        HeadLoss(make_head("regression", "gaussian", "mae", outputs=GAUSSIAN))
 
 
 BOUNDED = [name for name in registry.names("loss") if registry.lookup("loss", name).takes_bounds]
-
-
-def with_bounds(labels, seed=3):
-    bound = np.random.default_rng(seed).integers(-1, 2, len(labels.task)).astype(np.int8)
-    return replace(labels, bound=torch.from_numpy(bound))
-
-
-def dense_bounded(name, prediction, value, bound):
-    """The distance to what the bound allows, and the loss of that distance."""
-    error = prediction - value
-    error = np.where(bound > 0, np.minimum(error, 0), np.where(bound < 0, np.maximum(error, 0), error))
-    if name == "mae":
-        return np.abs(error)
-    if name == "mse":
-        return error**2
-    return np.where(np.abs(error) < 1, error**2 / 2, np.abs(error) - 0.5)
-
-
-@pytest.mark.parametrize("seed", [0, 1, 2])
-@pytest.mark.parametrize("name", BOUNDED)
-def test_bounds_are_those_of_the_dense_formula(name, seed):
-    labels, prediction = with_bounds(make_labels("regression", seed=seed)), make_prediction("regression") * 2
-    prediction.requires_grad_()
-    numerator, denominator = registry.build("loss", name)(prediction, labels)
-    numerator.sum().backward()
-    picked = prediction.detach()[labels.entity, labels.task].double().numpy()
-    value, bound = labels.value.double().numpy(), labels.bound.numpy()
-    element = dense_bounded(name, picked, value, bound) * labels.weight.double().numpy()
-    expected = torch.from_numpy(np.bincount(labels.task, element, minlength=6)).float()
-    torch.testing.assert_close(numerator, expected)
-    torch.testing.assert_close(denominator, labels.total)
-    kept = (picked - value) * bound > 0
-    gradient = prediction.grad[labels.entity, labels.task]
-    assert kept.any() and not kept.all()
-    assert not gradient[torch.from_numpy(kept)].any()
-    assert gradient[torch.from_numpy(~kept & (picked != value))].all()
-
-
-@pytest.mark.parametrize("name", BOUNDED)
-def test_bounds_of_zero_are_exact_labels(name):
-    labels, prediction = make_labels("regression"), make_prediction("regression")
-    exact = replace(labels, bound=torch.zeros_like(labels.task, dtype=torch.int8))
-    loss = registry.build("loss", name)
-    for a, b in zip(loss(prediction, labels), loss(prediction, exact), strict=True):
-        assert torch.equal(a, b)
-
-
-def test_bounds_where_tasks_have_different_losses():
-    losses = ["mae", {"name": "huber", "delta": 0.5}, "", "mse", "mse", "mae"]
-    loss = HeadLoss(make_head("regression", *losses))
-    labels, prediction = with_bounds(make_labels("regression")), make_prediction("regression")
-    numerator, _ = loss(prediction, labels)
-    for task, config in enumerate(losses):
-        alone, _ = registry.build("loss", config or "mae")(prediction, labels)
-        torch.testing.assert_close(numerator[task], alone[task])
 
 
 class LogCosh(Loss):
@@ -267,14 +178,20 @@ class LogCosh(Loss):
         return torch.log(torch.cosh(prediction - value))
 
 
-def test_a_loss_that_takes_no_bounds_refuses_them_at_set_up():
-    assert BOUNDED == ["huber", "mae", "mse"]
+def test_a_loss_that_takes_no_bounds_refuses_them_at_set_up(make_head):
+    assert BOUNDED == ["gaussian", "huber", "mae", "mse"]
     own = make_head("regression", "", f"{__name__}.LogCosh", dataset="mine")
     other = make_head("binary", "", dataset="other")
     check_bounds([own, other], [])
     check_bounds([make_head("regression", "mae", "huber")], ["demo_graph_regression"])
-    message = (
-        rf"labels of mine \(t0, t1\) are bounds.*loss mae, {__name__}.LogCosh does not take.*one of huber, mae, mse"
-    )
+    used = f"mae, {__name__}.LogCosh"
+    message = rf"labels of mine \(t0, t1\) are bounds.*loss {used} does not take.*one of gaussian, huber, mae, mse"
     with pytest.raises(GraphiumError, match=message):
         check_bounds([own, other], [own.name])
+
+
+@pytest.mark.parametrize("loss", ["quantile", "evidential"])
+def test_quantiles_and_evidence_take_no_bounds(loss, make_head):
+    head = make_head("regression", loss, outputs=registry.build("loss", loss).outputs)
+    with pytest.raises(GraphiumError, match=f"the loss {loss} does not take bounds; choose one of gaussian, huber"):
+        check_bounds([head], [head.name])

@@ -1,8 +1,4 @@
-import os
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,14 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 from torch.utils._python_dispatch import TorchDispatchMode
-from torchmetrics.classification import MultilabelAUROC, MultilabelAveragePrecision
 
 from graphium import registry
 from graphium.data.batch import Labels
 from graphium.errors import GraphiumError
-from graphium.training.metrics.base import higher_is_better
-from graphium.training.metrics.head import DEFAULT_METRICS, HeadMetrics
-from graphium.training.metrics.ranking import midranks, ordered_bits
+from graphium.training.metrics.head import DEFAULT_METRICS, REASONS, HeadMetrics, check_metrics
 from graphium.types import Task, group_tasks
 
 CLASSES = {"regression": 0, "binary": 0, "multiclass": 4, "ordinal": 3}
@@ -33,8 +26,10 @@ def make_head(kind, num_tasks):
 
 
 def make_metrics(kind, num_tasks, **options):
+    """Every metric that fits the kind."""
     names = [n for n in registry.names("metric") if kind in registry.lookup("metric", n).kinds]
-    return HeadMetrics(make_head(kind, num_tasks), metrics=names, **options)
+    metrics = [{"name": "fbeta", "beta": 2.0} if name == "fbeta" else name for name in names]
+    return HeadMetrics(make_head(kind, num_tasks), metrics=metrics, **options)
 
 
 def make_batch(kind, num_tasks=8, num_entities=60, density=0.4, seed=0, ties=False):
@@ -70,9 +65,21 @@ def defined(condition, function):
     return function() if condition else np.nan
 
 
-def one_against_rest(p, y):
-    areas = [sk.roc_auc_score(y == c, p[:, c]) for c in range(p.shape[1]) if 0 < (y == c).sum() < len(y)]
+def one_against_rest(score, p, y, rest):
+    areas = [score(y == c, p[:, c]) for c in range(p.shape[1]) if rest[0] < (y == c).sum() < len(y) + rest[1]]
     return np.mean(areas) if areas else np.nan
+
+
+def called_classes(predicted, y, average):
+    return {
+        "accuracy": sk.accuracy_score(y, predicted),
+        "balanced_accuracy": sk.balanced_accuracy_score(y, predicted),
+        "mcc": sk.matthews_corrcoef(y, predicted),
+        "f1": sk.f1_score(y, predicted, average=average, zero_division=0),
+        "fbeta_2": sk.fbeta_score(y, predicted, beta=2, average=average, zero_division=0),
+        "precision": sk.precision_score(y, predicted, average=average, zero_division=0),
+        "recall": sk.recall_score(y, predicted, average=average, zero_division=0),
+    }
 
 
 def regression_reference(p, y):
@@ -81,6 +88,7 @@ def regression_reference(p, y):
         "mae": sk.mean_absolute_error(y, p),
         "mae_norm": sk.mean_absolute_error(y, p),
         "mse": sk.mean_squared_error(y, p),
+        "mape": sk.mean_absolute_percentage_error(y, p),
         "rmse": sk.root_mean_squared_error(y, p),
         "r2": defined(spread, lambda: sk.r2_score(y, p)),
         "pearson": defined(both, lambda: scipy.stats.pearsonr(y, p).statistic),
@@ -93,22 +101,30 @@ def binary_reference(p, y):
         "auroc": defined(0 < y.sum() < len(y), lambda: sk.roc_auc_score(y, p)),
         "ap": defined(y.any(), lambda: sk.average_precision_score(y, p)),
         "bce": sk.log_loss(y, scipy.special.expit(p), labels=[0, 1]),
-        "accuracy": sk.accuracy_score(y, p > 0),
+        **called_classes(p > 0, y, "binary"),
     }
 
 
 def class_reference(p, y):
+    probability = scipy.special.softmax(p, axis=1)
     return {
-        "auroc": one_against_rest(scipy.special.softmax(p, axis=1), y),
-        "accuracy": sk.accuracy_score(y, p.argmax(1)),
+        "auroc": one_against_rest(sk.roc_auc_score, probability, y, (0, 0)),
+        "ap": one_against_rest(sk.average_precision_score, probability, y, (0, 1)),
+        "ce": sk.log_loss(y, probability, labels=range(p.shape[1])),
+        **called_classes(p.argmax(1), y, "macro"),
     }
+
+
+def ordinal_reference(p, y):
+    numbers = regression_reference(scipy.special.softmax(p, axis=1) @ np.arange(p.shape[1]), y)
+    return {**class_reference(p, y), **{n: v for n, v in numbers.items() if n not in ("mae_norm", "mape")}}
 
 
 REFERENCE = {
     "regression": regression_reference,
     "binary": binary_reference,
     "multiclass": class_reference,
-    "ordinal": class_reference,
+    "ordinal": ordinal_reference,
 }
 
 
@@ -118,7 +134,7 @@ def assert_matches_reference(kind, found, prediction, labels, tolerance=1e-9):
         expected = REFERENCE[kind](p, y) if len(y) else dict.fromkeys(found, np.nan)
         assert set(expected) == set(found)
         for name, value in expected.items():
-            assert float(found[name][task]) == pytest.approx(value, abs=tolerance, nan_ok=True), (name, task)
+            assert float(found[name][task]) == pytest.approx(value, rel=1e-9, abs=tolerance, nan_ok=True), (name, task)
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -163,37 +179,6 @@ def test_few_labels_and_many_ties(kind, labels):
         expected = REFERENCE[kind](p, y) if len(y) else dict.fromkeys(found, np.nan)
         for name in found:
             assert float(found[name][index]) == pytest.approx(expected[name], abs=1e-9, nan_ok=True)
-
-
-def test_binary_against_torchmetrics():
-    prediction, labels = make_batch("binary", num_tasks=6, num_entities=200, ties=True)
-    target = torch.full((200, 6), -1)
-    target[labels.entity, labels.task] = labels.value.long()
-    metrics = make_metrics("binary", 6)
-    metrics.update(prediction, labels)
-    found = metrics.compute()
-    for name, reference in {"auroc": MultilabelAUROC, "ap": MultilabelAveragePrecision}.items():
-        # torchmetrics cannot be given the task without labels.
-        expected = reference(3, average=None, ignore_index=-1)(prediction[:, 3:].sigmoid(), target[:, 3:])
-        torch.testing.assert_close(found[name][3:].float(), expected)
-
-
-@pytest.mark.filterwarnings("ignore:Metric `SpearmanCorrcoef`")
-def test_regression_against_torchmetrics():
-    prediction, labels = make_batch("regression", num_tasks=6, num_entities=200)
-    metrics = make_metrics("regression", 6)
-    metrics.update(prediction, labels)
-    found = metrics.compute()
-    references = {
-        "mae": torchmetrics.MeanAbsoluteError(),
-        "r2": torchmetrics.R2Score(),
-        "pearson": torchmetrics.PearsonCorrCoef(),
-        "spearman": torchmetrics.SpearmanCorrCoef(),
-    }
-    for name, reference in references.items():
-        for task in range(3, 6):
-            expected = reference(*map(torch.from_numpy, of_task(prediction, labels, task)))
-            assert float(found[name][task]) == pytest.approx(float(expected), abs=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -254,7 +239,7 @@ def test_bounds_enter_no_metric_and_are_counted():
     remaining = make_labels(labels.entity[kept], labels.task[kept], labels.value[kept], 8)
     assert_matches_reference("regression", metrics.compute(), prediction, remaining)
     counted = torch.bincount(labels.task[~exact & ~padding], minlength=8)
-    assert counted.sum() > 0 and torch.equal(metrics.scored().bounds, counted)
+    assert counted.sum() > 0 and torch.equal(metrics.seen().counts[:, 1].long(), counted)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -351,63 +336,152 @@ def test_number_of_operations_does_not_depend_on_the_number_of_tasks(kind):
     assert calls[0] == calls[1]
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=50))
-def test_bits_order_and_tie_as_the_scores_do(scores):
-    score = torch.tensor(scores, dtype=torch.float32)
-    bits = ordered_bits(score)
-    assert torch.equal(bits[:, None] < bits, score[:, None] < score)
-    assert bits.min() >= 0 and bits.max() < 2**32
-    task = torch.zeros(len(score), dtype=torch.int32)
-    np.testing.assert_array_equal(midranks(task, score).numpy(), scipy.stats.rankdata(score.numpy()) - 1)
-
-
-def on_two_ranks(function, folder):
-    """What ``function(rank, world_size)`` of this file returns on each of two gloo ranks."""
-    script = Path(__file__).parent.with_name("gloo_ranks.py")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(script), __file__, function.__name__, str(folder)]
-    subprocess.run(command, check=True, env=environment, timeout=240)
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
-
-
-def metrics_of_rank(rank, world_size):
-    """Rank 0 sees all labels but those of one batch, rank 1 that batch and no regression label at all."""
-    results = {}
-    for kind in KINDS:
-        metrics = make_metrics(kind, 8)
-        if rank == 0:
-            metrics.update(*make_batch(kind, seed=0))
-            metrics.update(*make_batch(kind, seed=1, num_entities=90))
-        elif kind != "regression":
-            metrics.update(*make_batch(kind, seed=2, num_entities=10))
-        results[kind] = metrics.compute()
-        metrics.update(*make_batch(kind, seed=3))  # what a rank holds is still its own
-        results[kind + " again"] = metrics.compute()
-    return results
-
-
-def test_two_ranks_equal_one(tmp_path):
-    for results in on_two_ranks(metrics_of_rank, tmp_path):
-        for kind in KINDS:
-            metrics = make_metrics(kind, 8)
-            metrics.update(*make_batch(kind, seed=0))
-            metrics.update(*make_batch(kind, seed=1, num_entities=90))
-            if kind != "regression":
-                metrics.update(*make_batch(kind, seed=2, num_entities=10))
-            torch.testing.assert_close(results[kind], metrics.compute(), equal_nan=True, rtol=1e-9, atol=1e-9)
-            for _ in range(2):
-                metrics.update(*make_batch(kind, seed=3))
-            torch.testing.assert_close(
-                results[kind + " again"], metrics.compute(), equal_nan=True, rtol=1e-9, atol=1e-9
-            )
-
-
 def test_lives_in_a_metric_collection():
     prediction, labels = make_batch("binary")
-    collection = torchmetrics.MetricCollection({"demo": HeadMetrics(make_head("binary", 8))})
+    head = make_head("binary", 8)
+    parts = {name: HeadMetrics(head, metrics=[name]) for name in ("auroc", "ap", "f1")}
+    collection = torchmetrics.MetricCollection(parts, prefix="val_")
+    empty = torch.empty(0, dtype=torch.int64)
+    collection.update(prediction[:0], make_labels(empty, empty, torch.empty(0), 8))
     collection.update(prediction, labels)
-    assert set(collection.compute()) == {"auroc", "ap", "bce"}
+    other = collection.clone(prefix="test_")
+    expected = HeadMetrics(head, metrics=["auroc", "ap", "f1"])
+    expected.update(prediction, labels)
+    for name, value in expected.compute().items():
+        torch.testing.assert_close(collection.compute()[f"val_{name}"], value, equal_nan=True)
+        torch.testing.assert_close(other.compute()[f"test_{name}"], value, equal_nan=True)
+    collection.reset()
+    assert collection.compute()["val_auroc"].isnan().all()
+    assert not other.compute()["test_auroc"].isnan().all()
+
+
+def test_heads_with_equal_states_stay_apart_in_a_collection():
+    """The first batch has no label of either head, so that torchmetrics sees two equal states."""
+    heads = group_tasks([Task("t", name, "graph", "binary") for name in ("one", "two")])
+    collection = torchmetrics.MetricCollection({h.name: HeadMetrics(h, metrics=["accuracy"]) for h in heads})
+    nobody = torch.empty(0, dtype=torch.int64)
+    nothing = make_labels(nobody, nobody, torch.empty(0), 1)
+    predictions = {head.name: torch.tensor([[2.0], [-1.0]]) for head in heads}
+    collection.update(predictions, {head.name: nothing for head in heads})
+    right = make_labels([0, 1], [0, 0], [1.0, 0.0], 1)
+    wrong = make_labels([0, 1], [0, 0], [1.0, 1.0], 1)
+    collection.update(predictions, dict(zip([head.name for head in heads], (right, wrong), strict=True)))
+    collection.update(predictions, {})
+    found = collection.compute()
+    assert [float(found[f"{head.name}_accuracy"]) for head in heads] == [1.0, 0.5]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_forward_gives_the_batch_and_keeps_all(kind):
+    first, second = make_batch(kind, seed=1), make_batch(kind, seed=2)
+    metrics = make_metrics(kind, 8)
+    metrics.update(*first)
+    assert_matches_reference(kind, metrics(*second), *second)
+    both = make_metrics(kind, 8)
+    both.update(*first)
+    both.update(*second)
+    torch.testing.assert_close(metrics.compute(), both.compute(), equal_nan=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_states_survive_clone_state_dict_and_merge(kind):
+    metrics = make_metrics(kind, 8, inverse=lambda value, task: value * 2 + 1)
+    metrics.update(*make_batch(kind, seed=1))
+    clone = metrics.clone()
+    metrics.persistent(True)
+    loaded = make_metrics(kind, 8, inverse=lambda value, task: value * 2 + 1)
+    loaded.load_state_dict(metrics.state_dict())
+    halves = [make_metrics(kind, 8, inverse=lambda value, task: value * 2 + 1) for _ in range(2)]
+    halves[0].update(*make_batch(kind, seed=1))
+    halves[1].update(*make_batch(kind, seed=2))
+    halves[0].merge_state(halves[1])
+    for one in (metrics, clone, loaded):
+        one.update(*make_batch(kind, seed=2))
+    expected = metrics.compute()
+    for one in (clone, loaded, halves[0]):
+        torch.testing.assert_close(one.compute(), expected, equal_nan=True)
+
+
+def test_a_task_reports_its_own_metrics_only():
+    options = [(), ("mae",), ("mae", {"name": "mape"})]
+    (head,) = group_tasks([Task(f"t{i}", "d", "graph", "regression", metrics=m) for i, m in enumerate(options)])
+    metrics = HeadMetrics(head)
+    metrics.update(torch.ones(3, 3), make_labels([0, 1, 0, 1, 0, 1], [0, 0, 1, 1, 2, 2], [1.0, 3, 1, 3, 1, 3], 3))
+    found = metrics.compute()
+    assert list(found) == [*DEFAULT_METRICS["regression"], "mape"]
+    assert found["mae"].tolist() == [1, 1, 1]
+    assert found["rmse"].isfinite().tolist() == [True, False, False]
+    assert found["mape"].isfinite().tolist() == [False, False, True]
+    reasons = metrics.evaluate(metrics.seen())[1]
+    assert reasons["rmse"].tolist() == [0, 0, 0]
+
+
+def test_several_arguments_of_one_metric():
+    head = make_head("multiclass", 8)
+    metrics = HeadMetrics(head, metrics=["f1", {"name": "f1", "average": "micro"}, {"name": "fbeta", "beta": 0.5}])
+    assert list(metrics.parts) == ["f1", "f1_micro", "fbeta_0.5"]
+
+
+def reasons_of(metrics):
+    codes = metrics.evaluate(metrics.seen())[1]
+    return {name: [(*REASONS, *metrics.parts[name].undefined)[i] for i in c.tolist()] for name, c in codes.items()}
+
+
+def test_reasons_of_binary_tasks():
+    metrics = HeadMetrics(make_head("binary", 5), metrics=["auroc", "ap", "bce"])
+    # Task 0 is fine, 1 has no label, 2 only negatives, 3 only positives, 4 a prediction that is NaN.
+    task = torch.tensor([0, 0, 2, 2, 3, 4, 4])
+    labels = make_labels(torch.zeros(7, dtype=torch.int64), task, [0.0, 1, 0, 0, 1, 0, 1], 5)
+    metrics.update(torch.tensor([[0.5, 0.5, 0.5, 0.5, torch.nan]]), labels)
+    nan, none, one = "prediction is NaN", "no labels", "one class only"
+    assert reasons_of(metrics) == {
+        "auroc": ["", none, one, one, nan],
+        "ap": ["", none, "no positive labels", "", nan],
+        "bce": ["", none, "", "", nan],
+    }
+
+
+def test_reasons_of_regression_tasks():
+    metrics = HeadMetrics(make_head("regression", 4), metrics=["mae", "r2", "pearson", "spearman"])
+    # Task 0 is fine, 1 has constant labels, 2 constant predictions, 3 an infinite prediction.
+    prediction = torch.tensor([[1.0, 1, 5, torch.inf], [2.0, 2, 5, 1]])
+    metrics.update(prediction, make_labels([0, 1] * 4, [0, 0, 1, 1, 2, 2, 3, 3], [1.0, 2, 7, 7, 1, 2, 1, 2], 4))
+    infinite = "prediction is infinite"
+    assert reasons_of(metrics) == {
+        "mae": ["", "", "", infinite],
+        "r2": ["", "constant labels", "", infinite],
+        "pearson": ["", "constant labels", "constant predictions", infinite],
+        "spearman": ["", "constant labels", "constant predictions", ""],
+    }
+
+
+def test_raw_labels_are_those_of_label_units():
+    """The transform cuts labels off at 1: errors and ranks in label units are of the labels as they were."""
+    head = make_head("regression", 1)
+    metrics = HeadMetrics(head, lambda value, task: value.double() * 10, ["mae", "mae_norm", "rmse", "spearman"])
+    labels = make_labels([0, 1, 2], [0, 0, 0], [0.5, 1.0, 1.0], 1)
+    metrics.update(torch.tensor([[0.5], [2.0], [3.0]]), replace(labels, raw=torch.tensor([5.0, 20.0, 50.0]).double()))
+    found = {name: float(value) for name, value in metrics.compute().items()}
+    assert found == pytest.approx({"mae": 20 / 3, "mae_norm": 1.0, "rmse": np.sqrt(400 / 3), "spearman": 1.0})
+
+
+@pytest.mark.parametrize("outputs", [("mean", "log_variance"), ("q0.1", "q0.5", "q0.9")])
+def test_heads_with_outputs_are_judged_by_their_point(outputs):
+    (head,) = group_tasks([Task(f"t{i}", "d", "graph", "regression", outputs=outputs) for i in range(8)])
+    prediction, labels = make_batch("regression")
+    order = torch.arange(len(outputs)) - outputs.index("q0.5" if "q0.5" in outputs else "mean")
+    metrics = HeadMetrics(head, metrics=["mae", "spearman"])
+    metrics.update(prediction.unsqueeze(-1) + order, labels)
+    plain = HeadMetrics(make_head("regression", 8), metrics=["mae", "spearman"])
+    plain.update(prediction, labels)
+    torch.testing.assert_close(metrics.compute(), plain.compute(), equal_nan=True)
+
+
+def test_low_precision_predictions():
+    prediction, labels = make_batch("binary")
+    metrics = make_metrics("binary", 8)
+    metrics.update(prediction.bfloat16(), labels)
+    assert_matches_reference("binary", metrics.compute(), prediction.bfloat16().float(), labels)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -426,6 +500,15 @@ def test_metric_of_the_wrong_kind_names_those_that_fit():
         HeadMetrics(make_head("binary", 2), metrics=["aurocs"])
 
 
-def test_direction_of_a_metric():
-    assert higher_is_better("auroc") and higher_is_better("r2")
-    assert not higher_is_better("mae") and not higher_is_better("pooled_mae_norm")
+def test_metrics_of_tasks_are_judged_without_data():
+    tasks = [
+        Task("good", "d", "graph", "binary", metrics=("ap",)),
+        Task("bad", "d", "graph", "binary", metrics=("r2",)),
+    ]
+    check_metrics(group_tasks(tasks[:1]))
+    with pytest.raises(GraphiumError, match="metric 'r2' of d does not fit binary tasks; choose one of accuracy, ap"):
+        check_metrics(group_tasks(tasks))
+    with pytest.raises(GraphiumError, match="unknown key the metrics of d.betta"):
+        check_metrics(group_tasks([Task("t", "d", "graph", "binary", metrics=({"name": "fbeta", "betta": 1},))]))
+    with pytest.raises(GraphiumError, match="the metrics of d.beta is missing"):
+        check_metrics(group_tasks([Task("t", "d", "graph", "binary", metrics=("fbeta",))]))
