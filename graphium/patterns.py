@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def match(pattern: str, names: Collection[str]) -> list[str]:
@@ -20,3 +23,24 @@ def match(pattern: str, names: Collection[str]) -> list[str]:
         return []
     expression = re.compile("".join({"*": ".*", "?": "."}.get(sign, re.escape(sign)) for sign in pattern), re.DOTALL)
     return [name for name in names if expression.fullmatch(name)]
+
+
+def choose(said: Mapping[str, T], names: Sequence[Sequence[str]], default: T) -> list[T]:
+    """What is said of each thing, by one of its names or by a pattern.
+
+    Args:
+        said: Name or pattern -> value. A name goes before patterns, of several patterns the last one counts.
+        names: The names of every thing.
+        default: For things that nothing fits.
+
+    >>> choose({"a": 1, "a*": 2, "d/*": 3}, [["d/a", "a"], ["e/ab", "ab"], ["e/b", "b"]], default=0)
+    [1, 2, 0]
+    """
+    every = [name for spelled in names for name in spelled]
+    # Sorted by whether it is the name itself, then by where it was said.
+    meant: dict[str, tuple[bool, int]] = {}
+    for place, pattern in enumerate(said):
+        for name in match(pattern, every):
+            meant[name] = max(meant.get(name, (False, -1)), (name == pattern, place))
+    values = [*said.values(), default]
+    return [values[max(meant.get(name, (False, -1)) for name in spelled)[1]] for spelled in names]

@@ -113,8 +113,8 @@ def print_means(runs: dict[tuple[str, int], Run]) -> None:
         facts = [run.facts for (name, _), run in runs.items() if name == variant and run.is_finished]
         if facts:
             cells = [shown(numbers(runs, variant, key)) for key in NUMBERS]
-            seconds = sum(fact["process_seconds"] for fact in facts) / len(facts)
-            spent = [f"{facts[0]['steps']:,}", f"{facts[0]['parameters']:,}", f"{seconds:.0f}", str(len(facts))]
+            seconds = [fact["process_seconds"] for fact in facts if not fact["resumed"]]
+            spent = [f"{facts[0]['steps']:,}", f"{facts[0]['parameters']:,}", shown(seconds, 0), str(len(facts))]
             rows.append([variant, *cells, *spent])
     print(table(["trained", *NUMBERS.values(), "steps", "parameters", "core seconds", "seeds"], rows))
 

@@ -60,10 +60,11 @@ def load(options: argparse.Namespace) -> list[Model]:
     for seed in options.seeds:
         for kind, run in RUNS.items():
             folder = options.outputs / options.setting / f"{run}-{seed}" / "model"
-            models.append(Model(kind, seed, gf.load_model(folder).network))
-        trained = models[-1].network
+            saved = gf.load_model(folder)
+            models.append(Model(kind, seed, saved.network))
+        # The last kind is "together".
         torch.manual_seed(seed)
-        untrained = gf.Network(trained.spec, trained.heads_spec, **trained.config())
+        untrained = gf.Network(saved.spec, saved.heads, **saved.network.config())
         models.append(Model(UNTRAINED, seed, untrained.eval()))
     return models
 

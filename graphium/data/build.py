@@ -225,6 +225,9 @@ def _prepare(
         if is_merged and weight is not None:
             folder = store.folder / "labels" / f"weights-{_mean_key(resolved, assigned)}"
             weight = merge_weights(weight, store, assigned, folder, say=bar.say)
+    if weight is not None and (count := int(((parts >= 0) & (np.asarray(weight) == 0)).sum())):
+        rows = "1 row has" if count == 1 else f"{count:,} rows have"
+        said.append(f"{rows} the weight 0 in column {dataset.sample_weight!r}, and so no labels")
     unused = int(((assigned < 0) & (np.asarray(store.row_molecule) >= 0)).sum())
     if unused:
         said.append(f"{unused:,} row{'s are' if unused > 1 else ' is'} in no part and not used")

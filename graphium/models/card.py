@@ -76,7 +76,7 @@ def _results(metrics: Mapping[str, Any], heads: Sequence[HeadSpec]) -> list[str]
             unit = unit_of(name, dataset, heads)
             numbers = [number(numbers.get(name)) for numbers in (*parts, baseline)]
             lines.append(_row([dataset, f"{name} ({unit})" if unit else name, *numbers]))
-    lines += ["", "Means over tasks (`pooled_mae_norm`: over all labels, in standard deviations), beside a predictor "]
+    lines += ["", "Means over tasks (`pooled_mae_norm`: over all labels, in transformed units), beside a predictor "]
     lines[-1] += "that knows nothing but the training labels."
     remarks = undefined_metrics(metrics)
     return lines + ([""] if remarks else []) + [f"- {sentence}" for sentence in remarks]

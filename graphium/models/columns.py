@@ -85,6 +85,13 @@ def task_columns(heads: Sequence[HeadSpec], reserved: Sequence[str] = ()) -> dic
             meanings.setdefault(task.name, set()).add(task.dataset)
             for suffix in column_suffixes(head, task)[1:]:
                 meanings.setdefault(task.name + suffix, set()).add("")
+    every = [(head, task) for head in heads for task in head.tasks]
+    # A task may be called like the longer name of another one.
+    while longer := [(head, task) for head, task in every if len(meanings[task.name]) > 1]:
+        every = [one for one in every if one not in longer]
+        for head, task in longer:
+            for suffix in column_suffixes(head, task):
+                meanings.setdefault(f"{task.dataset}/{task.name}{suffix}", set()).add("")
     return {
         head.name: [f"{t.dataset}/{t.name}" if len(meanings[t.name]) > 1 else t.name for t in head.tasks]
         for head in heads

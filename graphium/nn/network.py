@@ -256,6 +256,8 @@ def check_network(datasets: Collection[str] | None = None, /, *, budget: int | N
     check_arguments(build_network, {"budget": budget}, where="model", given=("spec", "head_specs"))
     if budget is not None and budget < 1:
         raise GraphiumError(f"model.budget is {budget}; give a number of parameters, for example 150000")
+    if checked.get("pooling") == []:
+        raise GraphiumError("model.pooling is an empty list; name at least one pooling, for example sum")
     if checked.get("virtual_node") not in (None, "none"):
         validate("pooling", checked["virtual_node"], where="model.virtual_node")
     layer = options.get("layer", "gine")

@@ -129,7 +129,7 @@ class BestCheckpoint(Checkpoint):
 
     Args:
         folder: Where ``best.ckpt`` goes.
-        monitor: A key of ``Module.validation``; a validation where it is undefined counts as no better one.
+        monitor: A key of ``Module.validation``; a validation where it is undefined or infinite counts as no better one.
         mode: Whether it should fall or rise.
         patience: Validations without a better one before training stops; None never stops.
     """
@@ -178,7 +178,7 @@ class BestCheckpoint(Checkpoint):
             self.misses += 1
 
     def _is_better(self, value: float) -> bool:
-        if math.isnan(value):
+        if not math.isfinite(value):
             return False
         if self.value is None:
             return True

@@ -163,7 +163,8 @@ def result_table(metrics: Metrics, heads: Sequence[HeadSpec]) -> Table:
     The baseline shown is that of the test part, or of the last part there is.
     """
     judged = judged_part(metrics)
-    table = Table(title="results: means over tasks", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    title = "results: means over tasks"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("dataset", overflow="fold")
     for name in ("metric", *metrics, f"baseline, {judged}"):
         table.add_column(name, justify="left" if name == "metric" else "right", no_wrap=True)

@@ -16,7 +16,7 @@ from graphium.registry import PartConfig, build
 from graphium.training.checkpoint import RESUME_KEY, ResumeState, resumable_loops, snapshot_random_states
 from graphium.training.evaluation import Evaluator
 from graphium.training.losses.heads import Losses
-from graphium.training.nonfinite import LossWatch
+from graphium.training.nonfinite import LossWatch, NonFiniteLoss
 from graphium.training.weighting import Weighting, sum_over_ranks
 from graphium.types import HeadSpec
 
@@ -195,8 +195,10 @@ class Module(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self.can_save:
             self.close_step()
-        # A checkpoint never holds the weights of after a bad step.
+        # A checkpoint never holds the weights of after a bad step, nor those that a good one has thrown far away.
         self.watch.look()
+        if not nn.utils.get_total_norm([parameter.detach() for parameter in self.parameters()]).isfinite():
+            raise NonFiniteLoss(self.trainer.global_step, (), None)
         loops, random_states = resumable_loops(self.trainer, self._resume)
         checkpoint["loops"]["fit_loop"] = loops
         checkpoint[RESUME_KEY] = {

@@ -29,18 +29,22 @@ class NonFiniteLoss(GraphiumError):
 
     Args:
         step: Number of the first bad step, from 1.
-        tasks: Tasks whose loss is not finite; none where only the gradient is not.
+        tasks: Tasks whose loss is not finite; none where only the gradient, or only what came of it, is not.
         rows: (table, row) of the molecules of the bad micro-batch on all ranks, or of the whole step where
-            only the gradient is not finite, int64 ``[n, 2]``.
+            only the gradient is not finite, int64 ``[n, 2]``; None where only the weights after the step are not.
     """
 
-    def __init__(self, step: int, tasks: Sequence[Task], rows: Tensor) -> None:
-        self.step, self.tasks, self.rows = step, tuple(tasks), rows
+    def __init__(self, step: int, tasks: Sequence[Task], rows: Tensor | None) -> None:
+        self.step, self.tasks = step, tuple(tasks)
+        self.what = "weights" if rows is None else "loss" if tasks else "gradient"
+        self.rows = torch.empty(0, 2, dtype=torch.int64) if rows is None else rows
         super().__init__(f"{self.finding}; use a smaller optim.lr, or look for extreme labels")
 
     @property
     def finding(self) -> str:
         """What was found, as the beginning of a sentence."""
+        if self.what == "weights":
+            return f"the weights of the network are not finite, or beyond 1e19, after step {self.step}"
         if not self.tasks:
             return f"the gradient of the training loss is not finite at step {self.step}"
         names = [f"{task.dataset}/{task.name}" for task in self.tasks]
@@ -61,12 +65,14 @@ class NonFiniteLoss(GraphiumError):
         datasets = dict.fromkeys([task.dataset for task in self.tasks] or sorted({m["dataset"] for m in molecules}))
         value = {
             "step": self.step,
-            "not_finite": "loss" if self.tasks else "gradient",
+            "not_finite": self.what,
             "datasets": list(datasets),
             "tasks": {name: [task.name for task in self.tasks if task.dataset == name] for name in datasets},
             "molecules": molecules,
         }
         path.write_text(json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+        if self.what == "weights":
+            return GraphiumError(f"{self.finding}; use a smaller optim.lr")
         return GraphiumError(
             f"{self.finding}; {path} lists its {len(molecules):,} molecules, those with the most extreme labels first: "
             "mend these labels, use a smaller optim.lr, or clip them with a label transform"

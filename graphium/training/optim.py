@@ -77,16 +77,25 @@ def check_optim(
     optimizer = {key: value for key, value in optim.items() if key != "schedule"}
     optimizer.setdefault("name", "adamw")
     schedule = optim.get("schedule", "cosine")
-    validate("optimizer", optimizer, where=where)
+    _check_numbers(validate("optimizer", optimizer, where=where)[1], where)
     if schedule is not None:
-        validate("schedule", schedule, where=f"{where}.schedule")
+        _check_numbers(validate("schedule", schedule, where=f"{where}.schedule")[1], f"{where}.schedule")
     return optimizer, schedule
+
+
+def _check_numbers(arguments: Mapping[str, Any], where: str) -> None:
+    """Refuse what torch would refuse much later, or take."""
+    for name in ("lr", "weight_decay", "eps", "momentum", "warmup", "final"):
+        value = arguments.get(name, 0.0)
+        if isinstance(value, int | float) and not 0 <= value < math.inf:
+            raise GraphiumError(f"{where}.{name} is {value}; give a number of at least 0")
+    betas = arguments.get("betas", ())
+    if isinstance(betas, list | tuple) and not all(0 <= beta < 1 for beta in betas):
+        raise GraphiumError(f"{where}.betas is {betas}; give two numbers from 0 to below 1")
 
 
 def _schedule(optimizer: Optimizer, num_steps: int, warmup: float, decay: Callable[[float], float]) -> LambdaLR:
     """``decay`` maps the share of steps done after the warm-up, 0 to 1, to a factor."""
-    if warmup < 0:
-        raise GraphiumError(f"schedule.warmup is {warmup}; give a fraction of the steps or a number of steps")
     rising = round(warmup * num_steps) if warmup < 1 else int(warmup)
     falling = max(1, num_steps - rising)
 

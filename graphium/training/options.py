@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -85,9 +86,9 @@ class TrainerOptions:
             )
         if self.averaging is not None and not 0.0 < self.averaging < 1.0:
             raise GraphiumError(f"trainer.averaging is {self.averaging}; give a decay between 0 and 1, e.g. 0.999")
-        if self.gradient_clip is not None and self.gradient_clip <= 0:
+        if self.gradient_clip is not None and not 0 < self.gradient_clip < math.inf:
             raise GraphiumError(f"trainer.gradient_clip is {self.gradient_clip}; give a positive norm or null")
-        if self.val_every <= 0 or (self.val_every > 1 and self.val_every != int(self.val_every)):
+        if not 0 < self.val_every < math.inf or (self.val_every > 1 and self.val_every != int(self.val_every)):
             raise GraphiumError(
                 f"trainer.val_every is {self.val_every}; give a whole number of epochs or a fraction of one, e.g. 0.5"
             )

@@ -46,8 +46,17 @@ def dataset_table(summary: Mapping[str, Mapping[str, Any]]) -> Table:
         table.add_column(name.replace("failures", "failed"), justify="right", no_wrap=True)
     for name, dataset in summary.items():
         numbers = [*(dataset[key] for key in counts), *(dataset["parts"].get(part, 0) for part in used)]
-        table.add_row(name, *(f"{number:,}" for number in numbers))
+        table.add_row(name, *map(_count, numbers))
     return table
+
+
+def _count(number: int) -> str:
+    """A number of rows; eight of them have to fit beside a name.
+
+    >>> _count(9_999_999), _count(83_400_000)
+    ('9,999,999', '83.4 M')
+    """
+    return f"{number:,}" if number < 10_000_000 else f"{number / 1e6:,.1f} M"
 
 
 def task_table(summary: Mapping[str, Mapping[str, Any]]) -> Table:

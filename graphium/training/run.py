@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,16 +25,15 @@ from graphium.data.mix import Mix
 from graphium.data.store.columns import disk_errors
 from graphium.errors import GraphiumError, suggest
 from graphium.models.saved import plain, save_model
-from graphium.nn.network import Network, build_network, check_heads, check_network
-from graphium.registry import build, check_arguments
+from graphium.nn.network import Network, build_network, check_network
+from graphium.registry import check_arguments
 from graphium.training.callbacks import Averaging, BestCheckpoint, History, Interrupted, InterruptGuard, LastCheckpoint
 from graphium.training.checkpoint import check_fits, network_weights, read_checkpoint
 from graphium.training.datamodule import DataModule
 from graphium.training.display import TrainingBar, print_results, quiet_lightning
 from graphium.training.environment import describe_environment
-from graphium.training.evaluation import Evaluator
-from graphium.training.losses.heads import check_bounds, check_losses
-from graphium.training.metrics.head import check_metrics
+from graphium.training.judging import judge_datasets, judge_heads, judge_monitor
+from graphium.training.losses.heads import check_bounds
 from graphium.training.module import Module
 from graphium.training.nonfinite import NonFiniteLoss
 from graphium.training.optim import check_optim
@@ -44,7 +43,7 @@ from graphium.training.predictions import PredictionTable
 from graphium.training.results import evaluate, training_statistics
 from graphium.training.run_folder import bring_along, choose_run_dir, write_data, write_json
 from graphium.training.trainer import make_logger, make_trainer
-from graphium.types import PARTS, HeadSpec
+from graphium.types import PARTS
 
 _TOP = (
     "seed",
@@ -59,6 +58,7 @@ _TOP = (
     "optim",
     "trainer",
 )
+_REPORT = "nonfinite_loss.json"
 _EVALUATED = ("val", "test", "test_seen")
 _PREDICTED = ("test", "test_seen")
 
@@ -101,10 +101,12 @@ def check_config(config: Mapping[str, Any]) -> Settings:
     data, datasets = check_data(sections["data"])
     check_network([dataset.name for dataset in datasets], **sections["model"])
     optimizer, schedule = check_optim(sections["optim"])
+    options = TrainerOptions.from_config(sections["trainer"])
+    judge_datasets(datasets, options.weighting)
     return Settings(
         config=dict(config),
         seed=seed,
-        options=TrainerOptions.from_config(sections["trainer"]),
+        options=options,
         data=data,
         features=check_arguments(Featurizer, sections["features"], where="features"),
         optimizer=optimizer,
@@ -137,10 +139,13 @@ def run(config: Mapping[str, Any]) -> RunResult:
         featurizer,
         data_dir=config.get("data_dir"),
         store_dir=config.get("store_dir"),
-        judge=partial(_check_heads, settings),
+        judge=partial(
+            judge_heads, model=_section(config, "model"), weighting=options.weighting, monitor=options.monitor
+        ),
         progress=options.progress and _is_first_process(),
     )
-    _check_monitor(options.monitor, mix)
+    held_out = {d.name for d in mix.datasets if (d.parts == PARTS.index("val")).any()}
+    judge_monitor(options.monitor, [head for head in mix.heads if head.dataset in held_out])
     check_bounds(mix.heads, {n for d in mix.datasets for n, block in d.blocks.items() if block.bound is not None})
     seed_everything(settings.seed)
     network = build_network(mix.spec, mix.heads, **_section(config, "model"))
@@ -150,14 +155,6 @@ def run(config: Mapping[str, Any]) -> RunResult:
     run_dir = choose_run_dir(config)
     with quiet_lightning(), disk_errors(run_dir):
         return _train(settings, mix, featurizer, network, run_dir, console)
-
-
-def _check_heads(settings: Settings, heads: Sequence[HeadSpec]) -> None:
-    """Refuse losses, metrics and weights that do not fit the tasks, before anything is prepared."""
-    check_heads(_section(settings.config, "model"), heads)
-    check_losses(heads)
-    check_metrics(heads)
-    build("weighting", settings.options.weighting, where="trainer.weighting", heads=heads)
 
 
 def seed_everything(seed: int) -> None:
@@ -198,23 +195,11 @@ def _train(
 
     summary = mix.summary()
     device = trainer.strategy.root_device
-    loader = mix.loader("train", sampling=settings.data, shuffle=True, world_size=trainer.world_size)
-    steps = -(-len(loader) // options.accumulate)
-    facts = {
-        **decisions(mix.heads, weighting=options.weighting, row_weights=_row_weights(mix)),
-        "parameters": f"{network.num_parameters():,}",
-        "device": f"{device.type} x {trainer.world_size}, precision {options.precision}, "
-        f"{torch.get_num_threads()} CPU threads",
-        "steps": f"{steps:,} per epoch of {_rows_in_step(settings, trainer.world_size)}, "
-        f"{_steps_in_all(options, steps):,} in all",
-        **({"drawn": "; ".join(draws)} if (draws := mix.draws(settings.data)) else {}),
-        "kept weights": (f"the best by {options.monitor} ({options.direction})" if mix.count("val") else "the last")
-        + (f", averaged with decay {options.averaging}" if options.averaging else ""),
-        "run folder": run_dir,
-    }
     if trainer.is_global_zero:
-        print_plan(summary, facts, console)
+        print_plan(summary, {**_facts(settings, mix, network, trainer), "run folder": run_dir}, console)
         run_dir.mkdir(parents=True, exist_ok=True)
+        # That of a run which goes on here has been read.
+        (run_dir / _REPORT).unlink(missing_ok=True)
         (run_dir / "config.yaml").write_text(
             yaml.safe_dump(plain(settings.config), sort_keys=False, allow_unicode=True)
         )
@@ -224,12 +209,7 @@ def _train(
     ckpt_path = settings.config.get("ckpt_path")
     if ckpt_path and trainer.is_global_zero:
         bring_along(ckpt_path, best.path, last.path)
-    try:
-        _fit(trainer, module, data, ckpt_path, guard, last)
-    except NonFiniteLoss as error:
-        if not trainer.is_global_zero:
-            raise SystemExit(1) from None
-        raise error.report(mix, run_dir / "nonfinite_loss.json") from None
+    _fit(trainer, module, data, ckpt_path, guard, last, run_dir / _REPORT)
     if torch.distributed.is_initialized():
         # What follows is done once, and must not wait for other processes.
         torch.distributed.barrier()
@@ -254,13 +234,44 @@ def _train(
     return RunResult(run_dir, metrics, network)
 
 
+def _facts(settings: Settings, mix: Mix, network: Network, trainer: pl.Trainer) -> dict[str, Any]:
+    """What the plan says beyond the data, in order."""
+    options = settings.options
+    loader = mix.loader("train", sampling=settings.data, shuffle=True, world_size=trainer.world_size)
+    steps = -(-len(loader) // options.accumulate)
+    weights = {dataset.name: dataset.resolved.dataset.sample_weight for dataset in mix.datasets}
+    row_weights = {name: column for name, column in weights.items() if column is not None}
+    draws = mix.draws(settings.data)
+    return {
+        **decisions(mix.heads, weighting=options.weighting, row_weights=row_weights),
+        "parameters": f"{network.num_parameters():,}",
+        "device": f"{trainer.strategy.root_device.type} x {trainer.world_size}, precision {options.precision}, "
+        f"{torch.get_num_threads()} CPU threads",
+        "steps": f"{steps:,} per epoch of {_rows_in_step(settings, trainer.world_size)}, "
+        f"{_steps_in_all(options, steps):,} in all",
+        **({"drawn": "; ".join(draws)} if draws else {}),
+        "kept weights": (f"the best by {options.monitor} ({options.direction})" if mix.count("val") else "the last")
+        + (f", averaged with decay {options.averaging}" if options.averaging else ""),
+    }
+
+
 def _fit(
-    trainer: pl.Trainer, module: Module, data: DataModule, ckpt_path: Any, guard: InterruptGuard, last: LastCheckpoint
+    trainer: pl.Trainer,
+    module: Module,
+    data: DataModule,
+    ckpt_path: Any,
+    guard: InterruptGuard,
+    last: LastCheckpoint,
+    report: Path,
 ) -> None:
-    """Train; an interruption becomes one sentence that says how to go on."""
+    """Train; an interruption, or a loss that is not finite, becomes one sentence that says how to go on."""
     try:
         with guard:
             trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
+    except NonFiniteLoss as error:
+        if not _is_first_process():
+            raise SystemExit(1) from None
+        raise error.report(data.mix, report) from None
     except (Interrupted, KeyboardInterrupt, SystemExit) as error:
         # Lightning answers a KeyboardInterrupt with SystemExit.
         if isinstance(error, SystemExit) and not trainer.interrupted:
@@ -276,20 +287,6 @@ def _fit(
 def _interrupted(where: str, checkpoint: Path) -> GraphiumError:
     word = shlex.quote(f"ckpt_path={checkpoint}")
     return GraphiumError(f"interrupted {where}; go on with the same command and {word}")
-
-
-def _check_monitor(monitor: str, mix: Mix) -> None:
-    """Refuse a number to monitor that no validation of this mix measures."""
-    held_out = {d.name for d in mix.datasets if (d.parts == PARTS.index("val")).any()}
-    measured = Evaluator([head for head in mix.heads if head.dataset in held_out]).names()
-    choices = ["val/loss", *(f"val/{name}" for name in measured)]
-    if monitor not in choices:
-        raise GraphiumError(f"trainer.monitor {monitor!r} is not measured in this run; {suggest(monitor, choices)}")
-
-
-def _row_weights(mix: Mix) -> dict[str, str]:
-    columns = {dataset.name: dataset.resolved.dataset.sample_weight for dataset in mix.datasets}
-    return {name: column for name, column in columns.items() if column is not None}
 
 
 def _rows_in_step(settings: Settings, world_size: int) -> str:

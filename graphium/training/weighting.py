@@ -17,8 +17,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from graphium.errors import GraphiumError, suggest
-from graphium.patterns import match
+from graphium.patterns import choose, match
 from graphium.registry import register
+from graphium.training.losses.heads import negative_losses
 from graphium.types import HeadSpec
 
 Sums = Mapping[str, Tensor]
@@ -147,7 +148,7 @@ class FixedWeighting(Weighting):
         heads: The heads that are trained.
         datasets: Dataset -> weight.
         tasks: Task -> weight; a task is written ``dataset/task`` or just ``task``, also with the wildcards
-            ``*`` and ``?``, e.g. ``tox21/NR-*``. Of several that fit a task the last one counts.
+            ``*`` and ``?``, e.g. ``tox21/NR-*``. Its own name goes before patterns; the last of these counts.
 
     Raises:
         GraphiumError: a dataset or task that does not exist, a negative weight, or no weight above 0.
@@ -163,10 +164,8 @@ class FixedWeighting(Weighting):
     ) -> None:
         super().__init__(heads)
         names = [(f"{head.dataset}/{task.name}", task.name) for head in heads for task in head.tasks]
-        weight = [1.0] * len(names)
-        for pattern, value in (tasks or {}).items():
-            for place in _places(pattern, names):
-                weight[place] = _judged(value, f"tasks[{pattern!r}]")
+        _check_tasks(tasks or {}, names)
+        weight = choose(tasks or {}, names, default=1.0)
         for dataset, value in (datasets or {}).items():
             if dataset not in self.datasets:
                 raise GraphiumError(
@@ -190,11 +189,14 @@ class UncertaintyWeighting(Weighting):
 
     A task with mean loss ``L`` and learned deviation ``s`` adds ``L / (2 s^2) + log s`` (regression) or
     ``L / s^2 + log s`` (classes), and the tasks with labels are averaged. ``log s^2`` starts at 0 and stays
-    between -10 and 10. Losses must not be negative, as those of likelihoods may be.
+    between -10 and 10. A loss that may be negative, as that of a density, has no optimal ``s``.
 
     Args:
         heads: The heads that are trained.
         of: One ``s`` for every task, or one for every dataset, then with datasets equal and tasks equal inside.
+
+    Raises:
+        GraphiumError: a loss that may be negative.
     """
 
     log_variance: nn.Parameter
@@ -203,6 +205,11 @@ class UncertaintyWeighting(Weighting):
 
     def __init__(self, heads: Sequence[HeadSpec], of: Groups = "tasks") -> None:
         super().__init__(heads)
+        for dataset, loss in negative_losses(heads).items():
+            raise GraphiumError(
+                f"trainer.weighting is uncertainty, and the loss of {dataset} is {loss}, which may be negative and "
+                "learns an uncertainty of its own; choose another weighting, or a loss such as mae, mse or huber"
+            )
         self.of = of
         group, size = _groups(self, of)
         factor = [0.5 if head.kind == "regression" else 1.0 for head in heads for _ in head.tasks]
@@ -222,6 +229,11 @@ class UncertaintyWeighting(Weighting):
     def validation_loss(self, numerators: Sums, totals: Sums) -> Tensor:
         total = self.flat(totals)
         return (self.shares(total) * task_means(self.flat(numerators), total)).sum()
+
+    def close_step(self) -> None:
+        # Beyond its limits it would have no gradient that brings it back.
+        with torch.no_grad():
+            self.log_variance.clamp_(-_LOG_VARIANCE, _LOG_VARIANCE)
 
     def dataset_weights(self) -> Tensor:
         log_variance = self.log_variance.detach().clamp(-_LOG_VARIANCE, _LOG_VARIANCE)[self.group]
@@ -342,17 +354,16 @@ def _groups(weighting: Weighting, of: Groups) -> tuple[Tensor, int]:
     return torch.arange(len(weighting.dataset)), len(weighting.dataset)
 
 
-def _places(pattern: str, names: Sequence[tuple[str, str]]) -> list[int]:
-    """Places of the tasks that are written as ``pattern``; each has two spellings."""
-    meant = set(match(pattern, [name for spelled in names for name in spelled]))
-    found = [place for place, spelled in enumerate(names) if not meant.isdisjoint(spelled)]
-    if not found:
-        near = difflib.get_close_matches(pattern, {name for pair in names for name in pair}, n=_NAMED, cutoff=0.0)
-        raise GraphiumError(
-            f"trainer.weighting.tasks gives a weight to {pattern!r}, which is no task that is trained; "
-            f"{suggest(pattern, near)}"
-        )
-    return found
+def _check_tasks(weights: Mapping[str, float], names: Sequence[tuple[str, str]]) -> None:
+    """Refuse names and patterns that mean no task, and weights that are none."""
+    every = list(dict.fromkeys(name for spelled in names for name in spelled))
+    for pattern, weight in weights.items():
+        _judged(weight, f"tasks[{pattern!r}]")
+        if not match(pattern, every):
+            raise GraphiumError(
+                f"trainer.weighting.tasks gives a weight to {pattern!r}, which is no task that is trained; "
+                f"{suggest(pattern, difflib.get_close_matches(pattern, every, n=_NAMED, cutoff=0.0))}"
+            )
 
 
 def _judged(weight: float, key: str) -> float:

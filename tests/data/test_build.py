@@ -205,6 +205,7 @@ def test_rows_of_weight_0_have_no_labels(tmp_path: Path, build: Any) -> None:
     kept = [y for y, w in zip(Y[:6], weights, strict=False) if w > 0]
     assert mix.heads[0].tasks[0].transform["mean"] == pytest.approx(np.mean(kept))
     assert mix.summary()["mine"]["heads"][0]["labels"] == 9
+    assert "3 rows have the weight 0 in column 'w', and so no labels" in mix.summary()["mine"]["messages"]
     rows = np.concatenate([rows for rows, _, _ in dataset.all_labels(mix.heads[0])])
     assert rows.tolist() == [row for row, weight in enumerate(weights) if weight]
     labels = mix.gather(mix.index("train")).labels["mine_graph_regression"]

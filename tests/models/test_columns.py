@@ -111,6 +111,21 @@ def test_tasks_named_like_a_column_of_the_table_get_their_dataset() -> None:
     assert task_columns(heads, ("row", "status")) == {heads[0].name: ["y", "mine/row", "mine/status"]}
 
 
+def test_a_task_called_like_the_longer_name_of_another_one() -> None:
+    names = ("row", "mine/row", "mine/mine/row", "y", "y[std]", "mine/y[std]")
+    tasks = [Task(name, "mine", "graph", "regression", outputs=GAUSSIAN if name == "y" else ()) for name in names]
+    heads = group_tasks(tasks)
+    found = task_columns(heads, ("row",))
+    columns = [
+        name + suffix
+        for head in heads
+        for task, name in zip(head.tasks, found[head.name], strict=True)
+        for suffix in column_suffixes(head, task)
+    ]
+    assert len({*columns, "row"}) == len(columns) + 1 == 8
+    assert {"mine/row", "mine/mine/row", "y", "y[std]"} < set(columns)
+
+
 def test_tasks_of_one_name_get_their_dataset() -> None:
     heads = group_tasks([Task(name, dataset, "graph", "binary") for name, dataset in ("ya", "yb", "zb")])
     assert list(task_columns(heads).values()) == [["a/y"], ["b/y", "z"]]

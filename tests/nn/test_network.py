@@ -248,6 +248,7 @@ def test_gradients_are_bit_equal_between_runs(make: SimpleNamespace) -> None:
         ({"norm": {"name": "none", "eps": 1}}, "eps"),
         ({"pooling": "summ"}, "did you mean 'sum'"),
         ({"pooling": ["sum", "mex"]}, "max"),
+        ({"pooling": []}, "model.pooling is an empty list"),
         ({"pooling": {"name": "sum", "of": 1}}, "of"),
         ({"virtual_node": "summ"}, "did you mean 'sum'"),
         ({"residual": "simpel"}, "did you mean 'simple'"),

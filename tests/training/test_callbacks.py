@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -70,6 +71,16 @@ def test_the_best_value_is_kept(tmp_path: Path, monkeypatch: Any, mode: str, val
     restored = BestCheckpoint(tmp_path, "val/x", mode)  # type: ignore[arg-type]
     restored.load_state_dict(best.state_dict())
     assert restored.state_dict() == best.state_dict()
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_an_infinite_number_is_never_the_best(tmp_path: Path, monkeypatch: Any, mode: str) -> None:
+    best, validate = _best(tmp_path, monkeypatch, mode)
+    for value in (math.inf, -math.inf, math.nan):
+        validate(value)
+    assert best.value is None and best.misses == 3 and not best.path.exists()
+    validate(2.0)
+    assert best.value == 2.0
 
 
 def test_patience(tmp_path: Path, monkeypatch: Any) -> None:

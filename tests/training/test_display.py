@@ -55,6 +55,14 @@ def test_four_parts_fit_any_terminal(width: int) -> None:
     assert row == ["pooled_mae_norm", "↓", *["-0.123"] * 3, "123,456"]
 
 
+def test_long_units_leave_room_for_the_name() -> None:
+    heads = group_tasks([Task("y", "l1000_mcf", "graph", "regression", unit="log10(mL/min/kg)")])
+    part = {"l1000_mcf": {"mae": 12345.0, "baseline": {"mae": 12345.0}}}
+    file = io.StringIO()
+    print_results(dict.fromkeys(("val", "test", "test_seen"), part), heads, Console(file=file, width=80))
+    assert "l1000_mcf " in file.getvalue() and "…" not in file.getvalue()
+
+
 def test_what_is_undefined_is_said_below_the_table() -> None:
     per_task = {"z": {"auroc": None, "ap": 0.5}}
     numbers = {"auroc": None, "ap": 0.5, "per_task": per_task, "undefined": {"auroc": {"one class only": ["z"]}}}

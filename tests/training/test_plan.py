@@ -46,6 +46,16 @@ def test_no_number_is_cut_off(width: int) -> None:
     assert "…" not in _printed(width)
 
 
+def test_a_hundred_million_rows_leave_room_for_the_name() -> None:
+    parts = {"train": 80_000_000, "val": 10_000_000, "test": 9_000_000, "test_seen": 1_000_000}
+    many = {**SUMMARY["alpha"], "rows": 100_000_000, "molecules": 83_400_000, "failures": 123_456, "parts": parts}
+    file = io.StringIO()
+    Console(file=file, width=80).print(dataset_table({"pm6_83m": many}))
+    (line,) = (line for line in file.getvalue().splitlines() if "pm6_83m" in line)
+    words = " ".join(line.split())
+    assert words == "pm6_83m 100.0 M 83.4 M 123,456 80.0 M 10.0 M 9,000,000 1,000,000"
+
+
 def test_failures_have_a_column_only_where_there_are_any() -> None:
     assert "failed" in _printed()
     file = io.StringIO()

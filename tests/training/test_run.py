@@ -337,8 +337,8 @@ def test_early_stopping_and_a_chosen_metric(tmp_path: Path) -> None:
 )
 def test_a_metric_that_is_not_measured_is_refused_before_training(tmp_path: Path, monitor: str) -> None:
     with pytest.raises(GraphiumError, match=f"{monitor}.* is not measured .*hoices: .*val/freesolv/mae,.*val/loss"):
-        run(_config(tmp_path / "run", monitor=monitor))
-    assert not (tmp_path / "run").exists()
+        run({**_config(tmp_path / "run", monitor=monitor), "store_dir": str(tmp_path / "stores")})
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_names_its_molecules(tmp_path: Path) -> None:
@@ -349,6 +349,17 @@ def test_a_loss_that_is_no_number_ends_the_run_and_names_its_molecules(tmp_path:
     assert report["step"] >= 1 and report["datasets"] and report["tasks"].keys() == set(report["datasets"])
     assert all(one["dataset"] and one["row"] >= 0 and one["smiles"] for one in report["molecules"])
     assert not (tmp_path / "metrics.csv").exists()
+
+
+@pytest.mark.parametrize("trainer", [{"max_steps": 1, "max_epochs": -1}, {"save_every": 1}])
+def test_weights_that_a_good_step_throws_away_are_not_kept(tmp_path: Path, trainer: dict[str, Any]) -> None:
+    optim = {"name": "sgd", "lr": 3e38, "schedule": None}
+    with pytest.raises(GraphiumError, match=r"weights .* not finite.* after step 1; use a smaller optim.lr$"):
+        run({**_config(tmp_path, averaging=None, gradient_clip=None, **trainer), "optim": optim})
+    assert json.loads((tmp_path / "nonfinite_loss.json").read_text())["not_finite"] == "weights"
+    assert not list((tmp_path / "checkpoints").glob("*.ckpt")) and not (tmp_path / "model").exists()
+    run(_config(tmp_path, max_epochs=1))
+    assert (tmp_path / "model").exists() and not (tmp_path / "nonfinite_loss.json").exists()
 
 
 @pytest.mark.parametrize("trainer,epochs", [

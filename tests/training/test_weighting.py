@@ -12,6 +12,7 @@ from torch import nn
 
 from graphium.data.batch import Labels
 from graphium.errors import GraphiumError
+from graphium.nn.outputs import EVIDENTIAL, GAUSSIAN
 from graphium.registry import build
 from graphium.training.losses.heads import Losses
 from graphium.training.weighting import sum_over_ranks
@@ -193,7 +194,7 @@ def combined(config, datasets="abc", numerators=NUMERATORS, totals=TOTALS):
         ("fixed", "abc", (2 + 1 + 4) / 3),
         ({"name": "fixed", "datasets": {"a": 3}}, "abc", (3 * 2 + 3 * 1 + 4) / 7),
         ({"name": "fixed", "datasets": {"a": 3}, "tasks": {"a/t0": 0.5}}, "abc", (1.5 * 2 + 3 * 1 + 4) / 5.5),
-        ({"name": "fixed", "tasks": {"t0": 5, "a/*": 2}}, "abc", (2 * 2 + 2 * 1 + 5 * 4) / 9),
+        ({"name": "fixed", "tasks": {"t0": 5, "a/*": 2}}, "abc", (5 * 2 + 2 * 1 + 5 * 4) / 12),
         ({"name": "fixed", "tasks": {"a/*": 2, "a/t?": 0}}, "abc", 4),
         ({"name": "fixed", "tasks": {"a/*": 0, "b/*": 0}}, "abc", 0),
     ],
@@ -255,6 +256,26 @@ def test_a_loss_of_zero_does_not_push_its_weight_without_end():
     with torch.no_grad():
         weighting.log_variance.fill_(-1e4)
     assert weighting(NUMERATORS, TOTALS, TOTALS).isfinite() and weighting.dataset_weights().isfinite().all()
+
+
+def test_a_learned_weight_at_its_limit_comes_back():
+    weighting = build("weighting", "uncertainty", heads=heads_of())
+    optimizer = torch.optim.SGD(weighting.parameters(), lr=1.0)
+    for numerators, best in ((dict.fromkeys("abc", torch.zeros(1)), -10.0), (NUMERATORS, math.log(2))):
+        sums = {name: numerators[name].expand(len(TOTALS[name])) for name in TOTALS}
+        for _ in range(100):
+            optimizer.zero_grad()
+            weighting(sums, TOTALS, TOTALS).backward()
+            optimizer.step()
+            weighting.close_step()
+        assert float(weighting.log_variance[0].detach()) == pytest.approx(best, abs=1e-2)
+
+
+@pytest.mark.parametrize(("loss", "outputs"), [("gaussian", GAUSSIAN), ({"name": "evidential"}, EVIDENTIAL)])
+def test_uncertainty_refuses_losses_that_may_be_negative(loss, outputs):
+    task = Task("t", "d", "graph", "regression", loss=loss, outputs=outputs)
+    with pytest.raises(GraphiumError, match="the loss of d is (gaussian|evidential), which may be negative"):
+        build("weighting", "uncertainty", heads=[*heads_of(), *group_tasks([task])])
 
 
 def train_epochs(weighting, losses):

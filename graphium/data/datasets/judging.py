@@ -41,10 +41,8 @@ def judge_lists(facts: ColumnFacts, dataset: str, table: Table, level: Level | N
         for position in strange.tolist():
             if read(column.iloc[[position]])[0] is None:
                 cell = column.iloc[position]
-                word = _odd_word(cell)
-                said = (
-                    f"{word} in {shorten(cell)} is not a number" if word else f"{shorten(cell)} is no {what} of numbers"
-                )
+                odd = _odd_word(cell)
+                said = f"{odd[0]} in {shorten(cell)} is {odd[1]}" if odd else f"{shorten(cell)} is no {what} of numbers"
                 raise GraphiumError(
                     f"{_place(facts, dataset)}, row {frame.index[position]}: {said}; mend or empty the cell"
                 )
@@ -63,7 +61,8 @@ def judge_cells(facts: ColumnFacts, dataset: str, table: Table, kind: Kind, *, h
         row, cell = facts.odd
         if facts.num_odd == facts.present:
             raise GraphiumError(
-                f"{place} holds text, e.g. {cell!r} in row {row}; say data.kind=multiclass, or name another column"
+                f"{place} holds text, e.g. {cell!r} in row {row}; say data.kind=multiclass, or of two classes "
+                "data.classes=[A,B] (B counts as 1), or name another column"
             )
         raise GraphiumError(
             f"{place}, row {row}: {cell!r} is not a number ({facts.num_odd} of {facts.present} cells are not); "
@@ -140,16 +139,18 @@ def _judge_infinite(facts: ColumnFacts, dataset: str, table: Table) -> None:
     )
 
 
-def _odd_word(cell: object) -> str:
-    """The first element of a list or matrix that is no number; empty where all are."""
+def _odd_word(cell: object) -> tuple[str, str] | None:
+    """The first element of a list or matrix that cannot be a label, and why; None where all can."""
     for word in re.findall(r"[^\s,\[\]]+", str(cell)):
         if MISSING_IN_LIST.fullmatch(word.strip("'\"")):
             continue
         try:
-            float(word.strip("'\""))
+            value = float(word.strip("'\""))
         except ValueError:
-            return shorten(word.strip("'\""))
-    return ""
+            return shorten(word.strip("'\"")), "not a number"
+        if np.isinf(value):
+            return word, "infinite"
+    return None
 
 
 def _place(facts: ColumnFacts, dataset: str) -> str:

@@ -21,7 +21,7 @@ from graphium.data.datasets.dataset import Dataset, LongForm, TaskGroup
 from graphium.data.datasets.download import fetch, file_name
 from graphium.data.datasets.infer import find_smiles
 from graphium.data.datasets.tasks import choose_tasks
-from graphium.data.labels.weights import judge_weights
+from graphium.data.labels.weights import judge_line_weights, judge_weights
 from graphium.data.splits.parts import check_split
 from graphium.data.store.columns import disk_errors
 from graphium.data.tables.readers import Table
@@ -101,6 +101,9 @@ def resolve(
     smiles, messages = _smiles_column(dataset, table)
     messages += _partial_sentences(table)
     if dataset.long is not None:
+        if is_long and dataset.sample_weight is not None:
+            # Of the cells beside the labels, a molecule keeps those of its first line.
+            judge_line_weights(table, dataset.sample_weight, dataset.long.key, dataset.name)
         table, smiles, said = _widened(dataset, dataset.long, table, smiles, data_dir, cache_dir, progress)
         table, messages = table.with_limit(limit), [*messages, said]
     computed = [group for group in dataset.groups if group.compute is not None]
@@ -109,7 +112,12 @@ def resolve(
         messages += more
     if dataset.sample_weight is not None:
         judge_weights(table, dataset.sample_weight, dataset.name)
-    tasks, more = choose_tasks(dataset, table, smiles)
+    try:
+        tasks, more = choose_tasks(dataset, table, smiles)
+    except GraphiumError as error:
+        if not is_long or ", row " not in str(error):
+            raise
+        raise GraphiumError(f"{error} (the row counts molecules, in the order of their first lines)") from None
     found = ResolvedDataset(dataset, table, smiles, tuple(tasks), messages + more, data_dir, Path(cache_dir))
     check_split(dataset.split, table, found.locate, dataset=dataset.name)
     return found

@@ -222,7 +222,7 @@ def _task_sentences(tasks: Iterable[Task], facts: Mapping[str, ColumnFacts]) -> 
         present = sum(facts[name].present for name in names if name in facts)
         cells = f", {present:,} cell{'s' * (present != 1)}" if present else ""
         shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-        sentences.append(f"{len(names)} {level} {kind} task{'s' * (len(names) != 1)} ({shown}){cells}")
+        sentences.append(f"{len(names):,} {level} {kind} task{'s' * (len(names) != 1)} ({shown}){cells}")
     return sentences
 
 

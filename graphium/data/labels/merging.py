@@ -75,7 +75,9 @@ def merge_weights(
     *,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> np.ndarray:
-    """Give the first row of every molecule in every part the mean weight of all of them.
+    """Give the first row of every molecule in every part the mean weight of those of its rows that have labels.
+
+    Rows of weight 0 have none, so they do not count; where all weights are 0 the merged one is 0.
 
     Args:
         row_weight: float32 ``[rows]``.
@@ -110,7 +112,8 @@ def _merged_weights(row_weight: np.ndarray, members: Members, start: int) -> np.
     for row, representative in members.pieces(start, start + len(weight), len(weight)):
         first = _run_starts(representative)
         total = np.add.reduceat(row_weight[row].astype(np.float64), first)
-        weight[representative[first] - start] = total / np.diff(np.append(first, len(row)))
+        count = np.add.reduceat(row_weight[row] > 0, first, dtype=np.int64)
+        weight[representative[first] - start] = total / np.maximum(count, 1)
     return weight
 
 

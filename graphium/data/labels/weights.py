@@ -20,11 +20,11 @@ from graphium.data.store.graph_store import GraphStore, is_finished
 from graphium.data.store.prepare import CHUNK_ROWS
 from graphium.data.store.progress import StartStage, progress_bar
 from graphium.data.store.work import content_key, fresh, locked_work, publish, sweep
-from graphium.data.tables.cells import to_numbers
+from graphium.data.tables.cells import to_numbers, to_texts
 from graphium.data.tables.readers import Table, shorten
 from graphium.errors import GraphiumError
 
-WEIGHTS_VERSION = 1
+WEIGHTS_VERSION = 2
 # Beyond these a float32, or a sum of them, is 0 or infinite.
 _SMALLEST, _LARGEST = 1e-30, 1e30
 _CHUNKS = "chunks"
@@ -42,6 +42,44 @@ def judge_weights(table: Table, column: str, dataset: str) -> None:
         for _, frame in table.chunks([column], table.rows_at_once([column])):
             read_weights(frame, column, dataset)
         table.memo.put(key, True)
+
+
+def judge_line_weights(table: Table, column: str, key: str, dataset: str) -> None:
+    """Refuse weights of a table in long form that no molecule can have, before its lines are gathered.
+
+    Args:
+        table: The lines.
+        column: The column of the weights.
+        key: The column that says which molecule a line is about.
+        dataset: The name of the dataset, for sentences.
+
+    Raises:
+        GraphiumError: there is no such column, a cell that is no weight, or two weights of one molecule.
+    """
+    table.require([column, key])
+    done = ["line weights", WEIGHTS_VERSION, table.key, column, key]
+    if table.memo.get(done) is not None:
+        return
+    molecules, weights = np.empty(0, np.uint64), np.empty(0, np.float32)
+    for _, frame in table.chunks([key, column], table.rows_at_once([key, column])):
+        value = read_weights(frame, column, dataset)
+        text, missing = to_texts(frame[key])
+        # An empty key is refused when the lines are gathered.
+        frame, value = frame[~missing], value[~missing]
+        own = pd.util.hash_array(text[~missing].to_numpy(object), categorize=False)
+        # Of equal molecules the one that was seen first comes first.
+        found, first = np.unique(np.concatenate([molecules, own]), return_index=True)
+        first_weight = np.concatenate([weights, value])[first]
+        expected = first_weight[np.searchsorted(found, own)]
+        if (value != expected).any():
+            position = int(np.argmax(value != expected))
+            raise GraphiumError(
+                f"dataset {dataset!r}, sample weight column {column!r}, row {frame.index[position]}: "
+                f"{value[position]:g} is not {expected[position]:g}, the weight in the first line with {key!r} "
+                f"{shorten(frame[key].iloc[position])}; give all lines of a molecule the same weight"
+            )
+        molecules, weights = found, first_weight
+    table.memo.put(done, True)
 
 
 def read_weights(frame: pd.DataFrame, column: str, dataset: str) -> np.ndarray:

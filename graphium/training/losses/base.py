@@ -23,6 +23,8 @@ class Loss(nn.Module):
     ``outputs``: names of the numbers that a prediction consists of where one is not enough, see
     :mod:`graphium.nn.outputs`; :meth:`element` then gets ``[L, outputs]``.
 
+    ``may_be_negative``: the element has no lower end at 0, as that of a density.
+
     ``takes_bounds``: labels may be bounds. That needs an element without loss and gradient where a prediction
     equals its value, or a :meth:`bounded_element` of its own.
 
@@ -40,6 +42,7 @@ class Loss(nn.Module):
 
     kinds: ClassVar[tuple[str, ...]] = ("regression",)
     takes_bounds: ClassVar[bool] = False
+    may_be_negative: ClassVar[bool] = False
     outputs: tuple[str, ...] = ()
 
     def check(self, tasks: Sequence[Task]) -> None:

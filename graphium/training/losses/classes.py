@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from graphium.errors import GraphiumError, suggest
-from graphium.patterns import match
+from graphium.patterns import choose, match
 from graphium.registry import register
 from graphium.training.losses.base import Loss
 from graphium.types import HeadSpec, Task
@@ -23,9 +23,9 @@ class BinaryCrossEntropy(Loss):
 
     Args:
         pos_weight: What the loss of a positive label is multiplied by: a number above 0; ``auto``, the negatives of a
-            task over its positives in the training part (1 where it has no label); or a mapping from names of tasks,
-            or patterns with ``*`` and ``?``, to either. A task's own name goes before the first pattern that fits,
-            and a task that nothing fits has 1.
+            task over its positives in the training part, a class without a label counted as half a label (1 where
+            there is none at all); or a mapping from names of tasks, or patterns with ``*`` and ``?``, to either. A
+            task's own name goes before patterns, the last pattern that fits counts, and without one it is 1.
     """
 
     kinds = ("binary",)
@@ -72,11 +72,7 @@ class BinaryCrossEntropy(Loss):
         """The weight that the configuration says for each task."""
         if not isinstance(self.pos_weight, Mapping):
             return [self.pos_weight] * len(names)
-        said: dict[str, float | str] = {}
-        for key, weight in self.pos_weight.items():
-            for name in match(key, names):
-                said.setdefault(name, weight)
-        return [self.pos_weight.get(name, said.get(name, 1.0)) for name in names]
+        return choose(self.pos_weight, [[name] for name in names], default=1.0)
 
     def element(self, prediction: Tensor, value: Tensor, task: Tensor) -> Tensor:
         weight = self._weight

@@ -125,6 +125,17 @@ def check_bounds(heads: Sequence[HeadSpec], bounded: Container[str]) -> None:
             )
 
 
+def negative_losses(heads: Sequence[HeadSpec]) -> dict[str, str]:
+    """Dataset -> name of its first loss that may be negative, where it has one."""
+    found: dict[str, str] = {}
+    for head in heads:
+        for loss, tasks in _parts(head):
+            if loss.may_be_negative:
+                config = _config(tasks[0])
+                found.setdefault(head.dataset, config if isinstance(config, str) else config["name"])
+    return found
+
+
 def _parts(head: HeadSpec) -> list[tuple[Loss, list[Task]]]:
     """The distinct losses of a head, each with its tasks."""
     # Thousands of tasks share one configuration, which may name each of them: it is spelled out once.

@@ -46,7 +46,7 @@ class Huber(Loss):
 
     def __init__(self, delta: float = 1.0) -> None:
         super().__init__()
-        if not delta > 0:
+        if not 0 < delta < math.inf:
             raise GraphiumError(f"the delta of the huber loss is {delta}; give a number above 0")
         self.delta = delta
 
@@ -102,6 +102,7 @@ class Gaussian(Loss):
     """
 
     takes_bounds = True
+    may_be_negative = True
     outputs = GAUSSIAN
 
     def __init__(self, beta: float = 0.0) -> None:
@@ -137,6 +138,7 @@ class Evidential(Loss):
         regularization: Weight of the regulariser (their lambda), at least 0.
     """
 
+    may_be_negative = True
     outputs = EVIDENTIAL
 
     def __init__(self, regularization: float = 0.01) -> None:

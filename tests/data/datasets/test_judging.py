@@ -154,3 +154,32 @@ def test_names_of_classes_may_stand_in_brackets(tmp_path: Path) -> None:
     pd.DataFrame({"smiles": SMILES, "y": ["[0, 5)", "[5, 9]"] * 4}).to_csv(path, index=False)
     (task,) = judge(path, tmp_path, kind="multiclass", classes=["[0, 5)", "[5, 9]"]).tasks
     assert task.level == "graph" and task.num_classes == 2
+
+
+def test_infinity_in_a_list_of_text_is_called_infinite(tmp_path: Path) -> None:
+    path, fields = write(tmp_path, "node", GOOD["regression"], 7.5, parquet=False)
+    path.write_text(path.read_text().replace("7.5", "-inf"))
+    with pytest.raises(GraphiumError, match="column 'y', row 5: -inf in .* is infinite; mend or empty the cell"):
+        judge(path, tmp_path, **fields)
+
+
+@pytest.mark.parametrize("level", NUMBERED)
+def test_rows_of_a_table_in_long_form(tmp_path: Path, level: str) -> None:
+    path, fields = write(tmp_path, level, GOOD["binary"], 2, parquet=False)
+    with pytest.raises(GraphiumError, match="row 5: 2 is not 0 or 1.* [(]the row counts molecules"):
+        judge(path, tmp_path, kind="binary", **fields)
+    # The weight of a molecule is that of each of its lines.
+    frame = pd.read_csv(path).assign(y=1, w=1.0)
+    frame.loc[4, "w"] = -2.0
+    frame.to_csv(path, index=False)
+    with pytest.raises(GraphiumError, match="sample weight column 'w', row 4: -2 is negative"):
+        judge(path, tmp_path, kind="binary", sample_weight="w", **fields)
+
+
+def test_words_in_a_binary_column_ask_for_their_classes(tmp_path: Path) -> None:
+    path = tmp_path / "words.csv"
+    pd.DataFrame({"smiles": SMILES, "y": ["no", "yes"] * 4}).to_csv(path, index=False)
+    with pytest.raises(GraphiumError, match=r"column 'y' holds text, e.g. 'no' in row 0; .* data.classes=.A,B."):
+        judge(path, tmp_path, kind="binary")
+    (task,) = judge(path, tmp_path, kind="binary", classes=["no", "yes"]).tasks
+    assert task.kind == "binary" and task.classes == ("no", "yes")

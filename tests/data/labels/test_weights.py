@@ -9,7 +9,7 @@ import pytest
 
 from graphium.chem.featurizer import Featurizer
 from graphium.data.labels import weights as module
-from graphium.data.labels.weights import judge_weights, prepare_weights
+from graphium.data.labels.weights import judge_line_weights, judge_weights, prepare_weights
 from graphium.data.store.graph_store import GraphStore, check
 from graphium.data.store.prepare import prepare_store
 from graphium.data.tables.readers import Table
@@ -101,3 +101,16 @@ def test_what_is_no_weight_is_named(csv: Callable[..., Table], cell: str, what: 
 def test_a_missing_column_brings_the_nearest_name(csv: Callable[..., Table]) -> None:
     with pytest.raises(GraphiumError, match="has no column 'weigth'; did you mean 'weight'"):
         judge_weights(csv(weight=[1.0]), "weigth", "d")
+
+
+def test_lines_of_one_molecule_have_one_weight(csv: Callable[..., Table], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Table, "rows_at_once", lambda self, columns: 2)
+    key = ["b", "b", "a", "c", "a", "b"]
+    judge_line_weights(csv(key=key, w=[2.0, 2.0, 0.0, 1.0, 0.0, 2.0]), "w", "key", "d")
+    for _ in range(2):
+        with pytest.raises(
+            GraphiumError, match="^dataset 'd', sample weight column 'w', row 5: 3 is not 2, .* with 'key' 'b'; give"
+        ):
+            judge_line_weights(csv(key=key, w=[2.0, 2.0, 0.0, 1.0, 0.0, 3.0]), "w", "key", "d")
+    with pytest.raises(GraphiumError, match="column 'w', row 1: -1 is negative; give"):
+        judge_line_weights(csv(key=key, w=[1.0, -1.0, 0.0, 1.0, 0.0, 3.0]), "w", "key", "d")

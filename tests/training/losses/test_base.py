@@ -29,6 +29,14 @@ def test_gradient_reaches_labelled_predictions_only(name, kind, make_labels, mak
 
 
 @every_loss
+def test_losses_are_not_negative_unless_they_say_so(name, kind, make_labels, make_prediction):
+    loss = registry.build("loss", name)
+    labels, prediction = make_labels(kind), make_prediction(kind, name)
+    element = loss.element(prediction[labels.entity, labels.task], labels.value, labels.task)
+    assert bool((element >= 0).all()) or loss.may_be_negative
+
+
+@every_loss
 def test_gradient_is_that_of_finite_differences(name, kind, make_labels, make_prediction):
     loss = registry.build("loss", name)
     for bounds in bounds_of(name):
