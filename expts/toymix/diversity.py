@@ -185,8 +185,8 @@ def print_target(target: str, runs: dict[tuple[int, Arm], Run]) -> None:
     scores = {key: run.metrics["test"][target][metric] for key, run in runs.items() if run.is_finished}
     if not scores:
         return
-    last = [run for run in runs.values() if run.is_finished][-1]
-    print(f"\n{target}, test {metric} ({'lower' if mode == 'min' else 'higher'} is better); {versions(last)}\n")
+    better = "lower" if mode == "min" else "higher"
+    print(f"\n{target}, {metric} of the test part, {better} is better:\n")
     by_kind: dict[str, dict[int, float]] = {}
     for (seed, arm), _ in scores.items():
         alike = [value for (s, a), value in scores.items() if s == seed and a.kind == arm.kind]
@@ -244,6 +244,10 @@ def main() -> None:
             run for seed in options.seeds for found in runs.values() for (s, _), run in found.items() if s == seed
         ]
         train_all(ordered, options.jobs)
+    finished = [run for found in runs.values() for run in found.values() if run.is_finished]
+    print(f"\n{len(finished)} of {sum(map(len, runs.values()))} runs are finished")
+    if finished:
+        print(f"{versions(finished[-1])}; {options.epochs} epochs")
     for target, found in runs.items():
         print_target(target, found)
 

@@ -43,6 +43,8 @@ RUNS = {
 # The architecture of "together" with its first weights: what the architecture does without any training.
 UNTRAINED = "untrained"
 ROWS = 2000
+# Deviations at which the channels that a probe reads are cut off.
+OUTLIER = 10.0
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def print_cka(models: Sequence[Model], mix: Mix) -> None:
             name = f"{first}, two seeds" if first == second else f"{first} - {second}"
             cells = [shown([linear_cka(states[a][k], states[b][k]) for a, b in found], 2) for k in states[0]]
             rows.append([name, *cells, str(len(found))])
-        print(f"\nLinear CKA on {len(index):,} test molecules of {dataset}\n")
+        print(f"\nLinear CKA on {len(index):,} test molecules of {dataset}:\n")
         print(table(["models", *states[0], "pairs"], rows), flush=True)
 
 
@@ -143,7 +145,8 @@ def dense_labels(mix: Mix, index: Tensor, name: str) -> np.ndarray:
 def probe(train: np.ndarray, train_y: np.ndarray, test: np.ndarray, test_y: np.ndarray, kind: str) -> float:
     """Fit a linear probe for every task: mean absolute error of z-scored labels, or AUROC, as a mean over tasks."""
     scaler = StandardScaler().fit(train)
-    train, test = scaler.transform(train), scaler.transform(test)
+    # A channel that hardly varies in training may be thousands of deviations away on a single test molecule.
+    train, test = (np.clip(scaler.transform(states), -OUTLIER, OUTLIER) for states in (train, test))
     if kind == "regression":
         guess = RidgeCV(alphas=np.logspace(-2, 4, 13)).fit(train, train_y).predict(test)
         return float(np.abs(guess.reshape(test_y.shape) - test_y).mean())
@@ -185,7 +188,7 @@ def print_probes(models: Sequence[Model], mix: Mix, folder: Path) -> None:
     for number, dataset in enumerate(mix.datasets):
         score = "MAE, z-scored, lower is better" if dataset.heads[0].kind == "regression" else "AUROC"
         counts = [len(drawn(mix, number, part)) for part in ("train", "test")]
-        print(f"\nProbes of {dataset.name} ({score}), {counts[0]:,} training and {counts[1]:,} test molecules\n")
+        print(f"\nProbes of {dataset.name} ({score}), {counts[0]:,} training and {counts[1]:,} test molecules:\n")
         layers = list(next(iter(found.values()))[dataset.name])
         rows = []
         for kind in [*RUNS, UNTRAINED]:

@@ -146,6 +146,7 @@ class Network(nn.Module):
             pooling=options.pooling or self._config["pooling"],
             activation=options.activation or self._config["activation"],
             dropout=self._config["dropout"] if options.dropout is None else options.dropout,
+            norm=options.norm,
         )
 
     def make_group(self, group: Group) -> HeadGroup:

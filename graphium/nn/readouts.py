@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,9 @@ class ReadoutOptions:
     """What ``model.readouts.LEVEL`` may say; None is what the network says for all levels.
 
     ``width``: channels of every layer. ``depth``: number of layers. ``pooling``: how the nodes of a graph
-    become one vector, at the level graph alone.
+    become one vector, at the level graph alone. ``norm``: of every layer, between its map and its activation. A
+    sum over many nodes needs one: without, a step of the optimiser moves all channels to where the activation
+    is flat, and the head predicts a constant from then on.
     """
 
     width: int | None = None
@@ -34,6 +36,7 @@ class ReadoutOptions:
     pooling: Pooling | list[Pooling] | None = None
     activation: str | None = None
     dropout: float | None = None
+    norm: Literal["none", "layer_norm"] = "none"
 
 
 def read_readouts(section: Mapping[str, Any] | None) -> dict[str, ReadoutOptions]:
@@ -99,7 +102,7 @@ class Readout(nn.Module):
 
     A graph is the pooling of its nodes; an edge or a pair is the sum and the absolute difference of its
     two nodes (the order of the two does not matter), an edge with the mean of its two directions' bond
-    vectors beside. Then come ``depth`` linear maps, each with activation and dropout.
+    vectors beside. Then come ``depth`` linear maps, each with norm, activation and dropout.
     """
 
     def __init__(
@@ -113,6 +116,7 @@ class Readout(nn.Module):
         pooling: PartConfig | Sequence[PartConfig] = "sum",
         activation: str = "gelu",
         dropout: float = 0.0,
+        norm: Literal["none", "layer_norm"] = "none",
     ) -> None:
         super().__init__()
         self.level = level
@@ -124,7 +128,8 @@ class Readout(nn.Module):
         elif level == "nodepair":
             in_channels = 2 * in_channels
         self.width = width
-        self.mlp = MLP([in_channels, *[width] * depth], activation, dropout, activate_last=True)
+        linear = nn.Linear if norm == "none" else _normed
+        self.mlp = MLP([in_channels, *[width] * depth], activation, dropout, activate_last=True, linear=linear)
 
     def forward(self, x: Tensor, batch: GraphBatch, edges: Edges) -> Tensor:
         """``x`` ``[nodes, in_channels]`` -> ``[entities, width]``."""
@@ -146,6 +151,11 @@ class Readout(nn.Module):
                 raise GraphiumError("a head predicts node pairs and the batch names none; give it pair_index")
             return _join(x, batch.pair_index)
         return x
+
+
+def _normed(in_channels: int, out_channels: int) -> nn.Module:
+    # A row of layer norm stands alone: padding needs no mask.
+    return nn.Sequential(nn.Linear(in_channels, out_channels), nn.LayerNorm(out_channels))
 
 
 def _join(x: Tensor, ends: Tensor) -> Tensor:

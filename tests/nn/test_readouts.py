@@ -19,7 +19,7 @@ from graphium.types import Task, group_tasks
 def test_every_level_may_have_its_own_readout(make: SimpleNamespace) -> None:
     readouts = {
         "graph": {"width": 20, "depth": 2, "pooling": ["sum", "max"], "dropout": 0.5},
-        "node": {"width": 5, "activation": "relu"},
+        "node": {"width": 5, "activation": "relu", "norm": "layer_norm"},
     }
     network = build_network(make.spec, make.heads, width=8, depth=2, readouts=readouts)
     assert network.readouts["graph"].mlp.channels == (16, 20, 20)
@@ -32,6 +32,15 @@ def test_every_level_may_have_its_own_readout(make: SimpleNamespace) -> None:
     x, edges = network.encode(batch)
     assert network.readouts["graph"](x, batch, edges).shape == (batch.num_graphs, 20)
     assert network.readouts["node"](x, batch, edges).shape == (batch.num_nodes, 5)
+
+
+def test_a_norm_holds_the_sum_of_many_nodes(make: SimpleNamespace) -> None:
+    readouts = {"graph": {"width": 6, "pooling": "sum", "norm": "layer_norm", "activation": "none"}}
+    network = build_network(make.spec, make.heads, width=8, depth=2, readouts=readouts).eval()
+    batch = make.collate(make.mixed())
+    x, edges = network.encode(batch)
+    small, large = network.readouts["graph"](x, batch, edges), network.readouts["graph"](1000 * x, batch, edges)
+    torch.testing.assert_close(large.std(dim=1), small.std(dim=1), rtol=0.1, atol=0.1)
 
 
 @pytest.mark.parametrize("edge_width", [None, 6])
