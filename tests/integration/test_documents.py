@@ -91,7 +91,9 @@ def test_data_sections_of_the_documents_are_accepted(name: str, repository: Path
 
 def test_many_tasks_are_documented_whole(repository: Path) -> None:
     from graphium import registry
+    from graphium.data.build import check_data
     from graphium.nn.network import check_network
+    from graphium.training.judging import judge_datasets
 
     page = repository / "docs" / "multitask.md"
     words = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`\n]+)`", page.read_text()))))
@@ -100,8 +102,9 @@ def test_many_tasks_are_documented_whole(repository: Path) -> None:
     for example in re.findall(r"^\|[^|]*\| `(\{name: .*?\})`", page.read_text(), re.MULTILINE):
         name = yaml.safe_load(example)["name"]
         assert any(name in registry.names(kind) for kind in ("loss", "weighting", "transform")), example
-    (section,) = blocks(page, "yaml")
-    check_network(["l1000_vcap", "l1000_mcf7", "pcba_1328", "qm9", "tox21"], **yaml.safe_load(section)["model"])
+    data, model = (yaml.safe_load(block) for block in blocks(page, "yaml"))
+    judge_datasets(check_data(data)[1], "tasks")
+    check_network(["l1000_vcap", "l1000_mcf7", "pcba_1328", "qm9", "tox21"], **model["model"])
 
 
 @pytest.mark.parametrize(
