@@ -334,7 +334,7 @@ print(download("{server}/t.csv.gz", Path({str(tmp_path / "t.csv.gz")!r})))
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(3)
     ]
-    outputs = [process.communicate(timeout=60) for process in started]
+    outputs = [process.communicate(timeout=400) for process in started]
     assert [process.returncode for process in started] == [0, 0, 0], outputs
     assert sorted(out.strip() for out, _ in outputs) == ["False", "False", "True"]
     assert len(there.seen) == 1

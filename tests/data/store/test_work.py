@@ -25,7 +25,7 @@ def test_the_second_waits_and_says_so(tmp_path: Path) -> None:
         while not said:
             time.sleep(0.01)
         order.append("first")
-    waiting.join(timeout=10)
+    waiting.join(timeout=100)
     assert order == ["first", "second"]
     assert said == [f"another process prepares the same ({work}); waiting for it"]
     assert not work.exists()
