@@ -180,7 +180,9 @@ def paths(module: Any) -> list[str]:
 
 def test_ctrl_c_ends_all_processes_and_keeps_finished_chunks(module: Any, tmp_path: Path) -> None:
     code = f"""
-import sys, os
+import signal, sys
+# A test run in the background of a shell starts its children with this signal ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path[:0] = {paths(module)!r}
 from pathlib import Path
 import chunk_lengths
