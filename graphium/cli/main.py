@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from graphium.cli import data
+from graphium.cli import data, evaluate, explain, fingerprint, models, predict
 from graphium.cli.terminal import run_app
 from graphium.messages import tell
 
@@ -18,6 +18,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
+app.command("predict")(predict.predict)
+app.command("fingerprint")(fingerprint.fingerprint)
+app.command("explain")(explain.explain)
+app.command("evaluate")(evaluate.evaluate)
+app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
 
 

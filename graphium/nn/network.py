@@ -178,13 +178,13 @@ class Network(nn.Module):
         )
         return predictions
 
-    def encode(self, batch: GraphBatch) -> tuple[Tensor, Edges]:
-        """Node vectors after the last block, ``[nodes, channels]``, and the edges as layers read them."""
+    def encode(self, batch: GraphBatch, num_blocks: int | None = None) -> tuple[Tensor, Edges]:
+        """Node vectors after the first ``num_blocks`` blocks (None: all), and the edges as layers read them."""
         graphs = Segments(batch.ptr, batch.batch)
         x = self.input_dropout(self.node_input(batch))
         edges = self.edge_input(batch, self.node_input.table.dtype)
         v = None
-        for step, block in enumerate(self.blocks):
+        for step, block in enumerate(self.blocks[:num_blocks]):
             h = block(x, edges, graphs, batch.node_mask)
             if step < len(self.virtual_nodes):
                 h, v = self.virtual_nodes[step](h, v, graphs, batch.graph_mask)

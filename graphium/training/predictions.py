@@ -19,7 +19,7 @@ from graphium.data.batch import GraphBatch
 from graphium.data.mix import Mix, MixDataset
 from graphium.data.store.graph_store import Failure
 from graphium.models.columns import class_names, column_suffixes, label_numbers, task_columns
-from graphium.training.places import Places, find_places
+from graphium.models.places import Places, find_places
 from graphium.types import PARTS, HeadSpec
 
 # Columns of the table that are no tasks.
