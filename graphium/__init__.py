@@ -21,10 +21,20 @@ if TYPE_CHECKING:
     from graphium.data.mix import Mix
     from graphium.data.store.graph_store import GraphStore
     from graphium.errors import GraphiumError
-    from graphium.models.saved import load_model, save_model
+    from graphium.models.attribution.contributions import Explainer, explain
+    from graphium.models.fingerprints.fingerprinter import Fingerprinter
+    from graphium.models.fingerprints.transformer import FingerprintTransformer
+    from graphium.models.hub import push_to_hub
+    from graphium.models.predictor import Predictor
+    from graphium.models.saved import SavedModel, load_model, save_model
+    from graphium.models.trust.conformal import Intervals
+    from graphium.models.trust.domain import Domain
+    from graphium.models.trust.spread import Spread
     from graphium.nn.network import Network, build_network
     from graphium.registry import register
     from graphium.training.datamodule import DataModule
+    from graphium.training.finetuning.api import finetune
+    from graphium.training.measuring import evaluate
     from graphium.training.module import Module
     from graphium.training.options import TrainerOptions
     from graphium.training.run import run
@@ -35,23 +45,35 @@ __version__ = "0.1.0"
 _HOMES: dict[str, str] = {
     "DataModule": "graphium.training.datamodule",
     "Dataset": "graphium.data.datasets.dataset",
+    "Domain": "graphium.models.trust.domain",
+    "Explainer": "graphium.models.attribution.contributions",
     "FeatureSpec": "graphium.types",
     "Featurizer": "graphium.chem.featurizer",
+    "FingerprintTransformer": "graphium.models.fingerprints.transformer",
+    "Fingerprinter": "graphium.models.fingerprints.fingerprinter",
     "GraphBatch": "graphium.data.batch",
     "GraphStore": "graphium.data.store.graph_store",
     "GraphiumError": "graphium.errors",
     "HeadSpec": "graphium.types",
+    "Intervals": "graphium.models.trust.conformal",
     "Labels": "graphium.data.batch",
     "Mix": "graphium.data.mix",
     "Module": "graphium.training.module",
     "Network": "graphium.nn.network",
+    "Predictor": "graphium.models.predictor",
+    "SavedModel": "graphium.models.saved",
+    "Spread": "graphium.models.trust.spread",
     "Task": "graphium.types",
     "TaskGroup": "graphium.data.datasets.dataset",
     "TrainerOptions": "graphium.training.options",
     "build_mix": "graphium.data.build",
     "build_network": "graphium.nn.network",
     "compose": "graphium.config",
+    "evaluate": "graphium.training.measuring",
+    "explain": "graphium.models.attribution.contributions",
+    "finetune": "graphium.training.finetuning.api",
     "load_model": "graphium.models.saved",
+    "push_to_hub": "graphium.models.hub",
     "register": "graphium.registry",
     "run": "graphium.training.run",
     "save_model": "graphium.models.saved",
@@ -60,16 +82,24 @@ _HOMES: dict[str, str] = {
 __all__ = [
     "DataModule",
     "Dataset",
+    "Domain",
+    "Explainer",
     "FeatureSpec",
     "Featurizer",
+    "FingerprintTransformer",
+    "Fingerprinter",
     "GraphBatch",
     "GraphStore",
     "GraphiumError",
     "HeadSpec",
+    "Intervals",
     "Labels",
     "Mix",
     "Module",
     "Network",
+    "Predictor",
+    "SavedModel",
+    "Spread",
     "Task",
     "TaskGroup",
     "TrainerOptions",
@@ -77,7 +107,11 @@ __all__ = [
     "build_mix",
     "build_network",
     "compose",
+    "evaluate",
+    "explain",
+    "finetune",
     "load_model",
+    "push_to_hub",
     "register",
     "run",
     "save_model",

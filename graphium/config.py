@@ -19,8 +19,8 @@ from typing import Any
 from graphium.errors import GraphiumError, suggest
 from graphium.overrides import Setting, apply, merge, parse
 
-GROUPS: tuple[str, ...] = ("data", "model", "features", "optim", "trainer", "experiment")
-SECTIONS: tuple[str, ...] = ("features", "data", "model", "optim", "trainer")
+GROUPS: tuple[str, ...] = ("data", "model", "features", "optim", "trainer", "finetune", "experiment")
+SECTIONS: tuple[str, ...] = ("features", "data", "model", "optim", "trainer", "finetune")
 SCALARS: tuple[str, ...] = ("seed", "name", "data_dir", "store_dir", "run_dir", "ckpt_path")
 _FOLDERS: tuple[str, ...] = SCALARS[2:]
 
@@ -133,6 +133,10 @@ def compose_run(overrides: Sequence[str] = (), config_dir: Path | str | None = N
     settings = parse(overrides)
     groups = _all_groups(folders)
     chosen = [s for s in settings if _chooses(s, groups)]
+    if any(s.path[0] == "finetune" and len(s.path) > 1 for s in settings):
+        # Its settings alone ask for it; an experiment may have chosen how.
+        said = {s.key for s in chosen}
+        chosen += [] if said & {"finetune", "experiment"} else parse(["finetune=full"])
     values = [s for s in settings if s not in chosen]
     for setting in values:
         _check_top(setting.path[0], setting.text)
@@ -147,7 +151,8 @@ def compose_run(overrides: Sequence[str] = (), config_dir: Path | str | None = N
     messages = apply(config, values)
     choices.update({group: path.stem for group, path in files.items()})
     if config.get("name") is None:
-        named = (choices.get("data"), choices.get("model"))
+        tuned = choices.get("finetune")
+        named = (choices.get("data"), choices.get("model"), tuned and f"finetune_{tuned}")
         config["name"] = choices.get("experiment") or "_".join(filter(None, named)) or "run"
     resolved = _resolve(config)
     resolved["name"] = str(resolved["name"])
@@ -221,6 +226,8 @@ def _hydra_word(setting: Setting, files: Mapping[str, Path], folders: Sequence[P
         if group in ("data", "dataset"):
             datasets = _options("dataset", folders)
             near = suggest_data(setting.value, set(choices) - set(datasets), datasets)
+        if group == "finetune":
+            near += f"; the model is named beside it, finetune.from={setting.value}"
         file = f"; or give the path of a file, {group}=path/to/mine.yaml" if setting.package is None else ""
         raise GraphiumError(f"unknown {group} {setting.value!r}; {near}{file}")
     prefix, at = ("+", f"@{setting.package}") if setting.package is not None else ("", "")

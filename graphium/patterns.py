@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -21,8 +21,9 @@ def match(pattern: str, names: Collection[str]) -> list[str]:
         return [pattern]
     if not {"*", "?"} & set(pattern):
         return []
-    expression = re.compile("".join({"*": ".*", "?": "."}.get(sign, re.escape(sign)) for sign in pattern), re.DOTALL)
-    return [name for name in names if expression.fullmatch(name)]
+    # In a pattern of fnmatch a bracket has a meaning too. Many stars cost it no more than few.
+    plain = pattern.replace("[", "[[]")
+    return [name for name in names if fnmatchcase(name, plain)]
 
 
 def choose(said: Mapping[str, T], names: Sequence[Sequence[str]], default: T) -> list[T]:

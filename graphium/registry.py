@@ -7,6 +7,7 @@ argument, a wrong type or a missing value with one sentence before anything is c
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import types
@@ -193,18 +194,26 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     kind = _part_kind(hint)
     if kind is not None:
         return _convert_part(hint, kind, value, where)
-    from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
-    try:
-        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
-    except PydanticUserError:
-        adapter = TypeAdapter(hint)
+    adapter = _adapter(hint)
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
         first = error.errors()[0]
         message = first["msg"][0].lower() + first["msg"][1:]
         raise GraphiumError(f"{where} is {value!r}; {message}") from None
+
+
+@functools.cache
+def _adapter(hint: Any) -> Any:
+    """What converts values of a type; to make one costs more than to use it."""
+    from pydantic import ConfigDict, PydanticUserError, TypeAdapter
+
+    try:
+        return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+    except PydanticUserError:
+        return TypeAdapter(hint)
 
 
 def _convert_part(hint: Any, kind: str, value: Any, where: str) -> Any:

@@ -49,6 +49,10 @@ def test_every_shipped_option_composes(group: str) -> None:
         assert set(run) == {*SCALARS, *SECTIONS}
 
 
+def test_a_model_is_no_way_to_fine_tune() -> None:
+    assert "finetune.from=minimol" in refused("finetune=minimol")
+
+
 def test_values_are_added_and_typed() -> None:
     run = compose(["model.width=64", "model.dropout=0.1", "data.targets=[*,-mw]", "trainer.averaging=null", "++seed=7"])
     assert run["model"]["width"] == 64

@@ -7,7 +7,12 @@ import time
 from collections.abc import Callable
 
 
-def interleave(sides: dict[str, Callable[[], object]], repeats: int = 5, warmup: int = 1) -> dict[str, float]:
+def interleave(
+    sides: dict[str, Callable[[], object]],
+    repeats: int = 5,
+    warmup: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
     """Run every side ``repeats`` times in turn (A B A B ...); return median seconds per side."""
     for _ in range(warmup):
         for run in sides.values():
@@ -15,9 +20,9 @@ def interleave(sides: dict[str, Callable[[], object]], repeats: int = 5, warmup:
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(repeats):
         for name, run in sides.items():
-            start = time.perf_counter()
+            start = clock()
             run()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 

@@ -37,6 +37,7 @@ def estimated_length(bond: Bond) -> float:
 for _name in ("bond-type", "bond-type-onehot"):
     register("bond_onehot", _name)(ChemicalProperty(_name, Bond.GetBondType, _TYPES))
 register("bond_onehot", "stereo")(ChemicalProperty("stereo", Bond.GetStereo, _STEREO))
+register("bond_onehot", "in-ring")(ChemicalProperty("in-ring", Bond.IsInRing, (False, True)))
 
 # The bond order: 1, 1.5, 2, 3.
 for _name in ("bond-type", "bond-type-float"):

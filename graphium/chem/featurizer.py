@@ -204,16 +204,19 @@ class Featurizer:
             parts = [{column.name: np.empty((0, column.dim), np.float16) for column in self.spec.encodings}]
         return {column.name: np.concatenate([part[column.name] for part in parts]) for column in self.spec.encodings}
 
-    def molecules(self, texts: Sequence[Any]) -> MoleculeArrays:
-        """Parse texts and read their graphs and properties; a text that cannot be used is a failure."""
+    def molecules(self, texts: Sequence[Any], *, flat: bool = True) -> MoleculeArrays:
+        """Parse texts and read their graphs and properties; a text that cannot be used is a failure.
+
+        ``flat=False`` makes no identities without stereochemistry, which need a second SMILES: ``flat_id`` is ``id``.
+        """
         texts = list(texts)
         with rdBase.BlockLogs():
-            parts = [self._block(texts[start : start + _BLOCK], start) for start in range(0, len(texts), _BLOCK)]
+            parts = [self._block(texts[start : start + _BLOCK], start, flat) for start in range(0, len(texts), _BLOCK)]
         if len(parts) == 1:
             return parts[0]
-        return _concatenate(parts or [self._block([], 0)])
+        return _concatenate(parts or [self._block([], 0, flat)])
 
-    def _block(self, texts: Sequence[Any], start: int) -> MoleculeArrays:
+    def _block(self, texts: Sequence[Any], start: int, with_flat: bool) -> MoleculeArrays:
         """Parse some texts and write their canonical SMILES; ``start`` is the index of the first."""
         form, standardize = self.spec.form, self._standardize
         keeps_all = not (self._atoms.is_local and self._bonds.is_local)
@@ -236,7 +239,7 @@ class Featurizer:
                 atom_order, bond_order = mol.GetProp("_smilesAtomOutputOrder"), mol.GetProp("_smilesBondOutputOrder")
                 heavy = mol if form == "heavy" else read_molecule(text, "heavy", standardize)
                 isomeric = smiles if heavy is mol else canonical_smiles(heavy)
-                if may_differ_flat(isomeric):
+                if with_flat and may_differ_flat(isomeric):
                     flat[len(written)] = flat_smiles(heavy, isomeric)
                 if self.spec.positions:
                     points.append(given_positions(text, mol))

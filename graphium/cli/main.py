@@ -15,6 +15,8 @@ app = typer.Typer(
     help="Graph networks for tables of molecules. To train one: graphium-train --help",
     add_completion=False,
     no_args_is_help=True,
+    # Paragraphs of help are broken where the terminal ends, not where the source does.
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )

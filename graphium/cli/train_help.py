@@ -28,6 +28,7 @@ _SETTINGS: dict[str, str] = {
     "model.depth": "message-passing layers",
     "model.budget": "trainable parameters; picks the width",
     "optim.lr": "peak learning rate",
+    "finetune.from": "a model to go on from: folder, hub:org/name, or a name such as minimol",
     "trainer.max_epochs": "passes over the training part",
     "seed": "equal seeds give equal runs on the processor",
     "name": "name of the run",
@@ -42,6 +43,7 @@ _EXAMPLES: tuple[tuple[str, str], ...] = (
     ("graphium-train data=toymix data_dir=path/to/toymix model=gcn", "a known mix"),
     ("graphium-train data=path/to/mine.yaml model.budget=150000", "a data set of your own, a model of a size"),
     ("graphium-train --config-dir path/to/configs experiment=mine", "a folder of your own files"),
+    ("graphium-train data=table data.path=my.csv data.targets=[y] finetune=full finetune.from=minimol", "fine-tune"),
     ("graphium config model=gin model.width=64", "print a configuration without running it"),
 )
 

@@ -16,9 +16,10 @@ import numpy as np
 from graphium.chem.featurizer import Featurizer
 from graphium.config import cache_dir
 from graphium.data.datasets.dataset import Dataset
+from graphium.data.datasets.inherit import ModelTasks
 from graphium.data.datasets.resolve import ResolvedDataset, resolve
 from graphium.data.labels.block import LabelBlock, label_key, prepare_labels
-from graphium.data.labels.fitting import check_labels, fit
+from graphium.data.labels.fitting import check_labels, check_scale, fit
 from graphium.data.labels.merging import merge_labels, merge_weights
 from graphium.data.labels.repeats import representatives
 from graphium.data.labels.weights import prepare_weights, weights_key
@@ -31,7 +32,7 @@ from graphium.data.store.prepare import describe_preparation, prepare_store
 from graphium.data.store.progress import StartStage, progress_bar
 from graphium.data.store.work import content_key
 from graphium.errors import GraphiumError, suggest
-from graphium.messages import alike, tell
+from graphium.messages import alike, listed, tell
 from graphium.registry import check_arguments
 from graphium.types import PARTS, HeadSpec, group_tasks
 
@@ -116,6 +117,9 @@ def build_mix(
     options: MixOptions | None = None,
     judge: Callable[[tuple[HeadSpec, ...]], None] | None = None,
     progress: bool = True,
+    heads: Sequence[HeadSpec] | None = None,
+    renamed: Mapping[str, str] | None = None,
+    need_training: bool = True,
 ) -> Mix:
     """Resolve, prepare, split and fit the datasets of a ``data`` section (or a list of ``Dataset``).
 
@@ -130,10 +134,21 @@ def build_mix(
         options: Limit, processes and so on for a list of datasets; a section says them itself.
         judge: Called with the heads, their transforms not fitted, before anything is prepared; may refuse them.
         progress: Print what was found in the tables, and the progress, to stderr.
+        heads: The heads of a saved model. Tasks of the data that are named alike (``dataset/task``, or ``task`` alone
+            where the model has one of that name) and of the same level and kind have its transform, classes, unit and
+            outputs, and nothing is fitted on them; see :attr:`Mix.sources`. Kind, level and classes that the data
+            leaves open are those of the model.
+        renamed: Column, or ``dataset/column``, -> task of the model, where the names differ.
+        need_training: Whether there must be rows to fit on. Where not, tasks that the model does not have are left
+            out, and so are datasets without any other.
 
     Raises:
-        GraphiumError: a file, column, split or value that cannot be used.
+        GraphiumError: a file, column, split or value that cannot be used; a class that the model does not know; no
+            task of the model where others are left out.
     """
+    if heads is None and (renamed or not need_training):
+        raise ValueError("renamed and need_training=False are about the heads of a model")
+    known = None if heads is None else ModelTasks(heads, renamed, only=not need_training)
     said, datasets = check_data(data) if isinstance(data, Mapping) else (MixOptions(), tuple(data))
     options = options or said
     names = [dataset.name for dataset in datasets]
@@ -149,11 +164,16 @@ def build_mix(
             cache_dir=cache_dir() / "downloads",
             limit=options.limit,
             progress=progress,
+            known=known,
         )
         _check_levels(one, featurizer)
         resolved.append(one)
         if progress:
             tell(f"{dataset.name}: {message}" for message in one.messages)
+    if known is not None:
+        _check_renamed(known, resolved)
+        if known.only:
+            resolved = _with_tasks(known, resolved)
     if judge is not None:
         judge(tuple(head for one in resolved for head in group_tasks(one.tasks)))
     root = Path(store_dir) if store_dir is not None else cache_dir() / "stores"
@@ -161,7 +181,47 @@ def build_mix(
         described = [(d, describe_preparation(d.table, d.smiles, featurizer, root)) for d in resolved]
         tell(alike(f"{d.dataset.name}: {sentence}" for d, found in described for sentence in found))
     prepared = [_prepare(one, featurizer, root, options, progress) for one in resolved]
-    return Mix([_finish(one) for one in _without_leaks(prepared)], featurizer.spec)
+    finished = [_finish(one, need_training) for one in _without_leaks(prepared)]
+    if progress and known is not None:
+        tell(f"{one.name}: {sentence}" for one in finished for sentence in _scale_sentences(one))
+    return Mix(finished, featurizer.spec)
+
+
+def _check_renamed(known: ModelTasks, resolved: Sequence[ResolvedDataset]) -> None:
+    """Refuse a column that was named for a task of the model and that is nowhere among the labels."""
+    columns = [(one.dataset.name, name) for one in resolved for name in one.table.columns]
+    columns += [(one.dataset.name, task.name) for one in resolved for task in one.tasks]
+    there = {spelled for dataset, name in columns for spelled in (name, f"{dataset}/{name}")}
+    strange = next((name for name in known.renamed if name not in there), None)
+    if strange is not None:
+        raise GraphiumError(
+            f"{strange!r} is said to be a task of the model and is no column of the data; "
+            f"{suggest(strange, list(dict.fromkeys(name for _, name in columns)))}"
+        )
+
+
+def _with_tasks(known: ModelTasks, resolved: Sequence[ResolvedDataset]) -> list[ResolvedDataset]:
+    """The datasets that have tasks of the model."""
+    kept = [one for one in resolved if one.tasks]
+    if not kept:
+        columns = [name for one in resolved for name in one.table.columns if name != one.smiles]
+        reasons = [sentence for one in resolved for sentence in one.messages if "left out" in sentence]
+        raise GraphiumError(
+            f"no column of the data is a task of the model ({listed(known.names)}); its columns are {listed(columns)}"
+            f"{f', and {listed(reasons, 3)}' if reasons else ''}; name them alike, or say which is which"
+        )
+    return kept
+
+
+def _scale_sentences(dataset: MixDataset) -> list[str]:
+    """Whether labels lie where those lay that the transforms of a model were fitted on."""
+    sources = dataset.resolved.sources
+    found = []
+    for head in dataset.heads:
+        columns = [number for number, task in enumerate(head.tasks) if task.name in sources]
+        if head.kind == "regression" and columns:
+            found += check_scale(head, columns, partial(dataset.all_labels, head))
+    return found
 
 
 def _check_levels(resolved: ResolvedDataset, featurizer: Featurizer) -> None:
@@ -282,8 +342,13 @@ def _of_same_molecules(store: GraphStore, rows: np.ndarray) -> np.ndarray:
     return (molecule >= 0) & shown[molecule]
 
 
-def _finish(dataset: MixDataset) -> MixDataset:
-    """Fit the label transforms on the training part, and say which parts are empty."""
+def _finish(dataset: MixDataset, need_training: bool) -> MixDataset:
+    """Fit the label transforms on the training part, but for tasks of a saved model; say which parts are empty."""
+    sources = dataset.resolved.sources
+    if not need_training:
+        for head in dataset.heads:
+            check_labels(head, partial(dataset.all_labels, head))
+        return dataset
     empty = [part for part in ("train", "val", "test") if not (dataset.parts == PARTS.index(part)).any()]
     if "train" in empty:
         raise GraphiumError(f"dataset {dataset.name!r} has no row in its training part; choose another split")
@@ -294,12 +359,27 @@ def _finish(dataset: MixDataset) -> MixDataset:
         )
     heads = []
     for head in dataset.heads:
-        fitted = fit(head.tasks, partial(dataset.training_labels, head))
-        tasks = tuple(replace(task, transform=values) for task, values in zip(head.tasks, fitted, strict=True))
-        heads.append(replace(head, tasks=tasks))
+        own = [number for number, task in enumerate(head.tasks) if task.name not in sources]
+        fitted = fit([head.tasks[number] for number in own], partial(_labels_of, dataset, head, own))
+        tasks = list(head.tasks)
+        for number, values in zip(own, fitted, strict=True):
+            tasks[number] = replace(tasks[number], transform=values)
+        heads.append(replace(head, tasks=tuple(tasks)))
         check_labels(heads[-1], partial(dataset.all_labels, heads[-1]))
     said = (*dataset.messages, *(f"the {part} part is empty" for part in empty))
     return replace(dataset, heads=tuple(heads), messages=said)
+
+
+def _labels_of(dataset: MixDataset, head: HeadSpec, columns: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Training labels of some columns of a head, which are numbered from 0."""
+    if len(columns) == head.num_tasks:
+        yield from dataset.training_labels(head)
+        return
+    number = np.full(head.num_tasks, -1)
+    number[list(columns)] = np.arange(len(columns))
+    for task, value in dataset.training_labels(head):
+        mine = number[task] >= 0
+        yield number[task[mine]], value[mine]
 
 
 def _name_from_path(path: Any) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from graphium.data.batch import GraphBatch
 from graphium.data.concat import concat
+from graphium.data.datasets.inherit import Source
 from graphium.data.datasets.resolve import ResolvedDataset
 from graphium.data.gather import Gather, Pairs
 from graphium.data.labels.block import LabelBlock
@@ -120,6 +121,15 @@ class Mix:
             for number, d in enumerate(self.datasets)
         ]
         self._with_raw = {name for name, transform in self.transforms.items() if not transform.keeps_all}
+
+    @property
+    def sources(self) -> dict[str, tuple[Source | None, ...]]:
+        """Head name -> for each of its tasks, the task of a saved model that it was taken from, None for a new one."""
+        return {
+            head.name: tuple(dataset.resolved.sources.get(task.name) for task in head.tasks)
+            for dataset in self.datasets
+            for head in dataset.heads
+        }
 
     def count(self, part: str) -> int:
         """Rows of a part."""

@@ -12,6 +12,7 @@ from torch import nn
 
 from graphium.errors import GraphiumError
 from graphium.messages import listed
+from graphium.nn.mlp import RowNorm
 from graphium.nn.readouts import check_layers
 from graphium.patterns import match
 from graphium.registry import check_arguments
@@ -26,7 +27,8 @@ class HeadOptions:
     """What ``model.heads.NAME`` may say; None is what the network says for all heads.
 
     ``of``: data sets, names of heads, or ``dataset/task``, with ``*`` and ``?``. ``width``, ``depth``: channels
-    and number of hidden layers. ``split``: every task has hidden layers of its own.
+    and number of hidden layers. ``split``: every task has hidden layers of its own. ``norm``: of every hidden
+    layer, between its map and its activation.
     """
 
     of: str | list[str]
@@ -35,6 +37,7 @@ class HeadOptions:
     dropout: float | None = None
     activation: str | None = None
     split: bool = False
+    norm: RowNorm | None = None
 
     @property
     def patterns(self) -> list[str]:
@@ -78,7 +81,7 @@ def read_heads(section: Mapping[str, Any] | None, head_depth: int) -> dict[str, 
         if not entry.patterns:
             raise GraphiumError(f"{where}.of is empty; name data sets, heads or dataset/task")
         if (head_depth if entry.depth is None else entry.depth) == 0:
-            idle = [key for key in ("width", "dropout", "activation", "split") if getattr(entry, key)]
+            idle = [key for key in ("width", "dropout", "activation", "split", "norm") if getattr(entry, key)]
             if idle:
                 raise GraphiumError(
                     f"{where}.{idle[0]} is {getattr(entry, idle[0])} and there is no hidden layer (depth 0); "

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from graphium.nn.groups import Group
-from graphium.nn.mlp import MLP, TaskLinear
+from graphium.nn.linear import apply_linear
+from graphium.nn.mlp import MLP, RowNorm, TaskLinear, TaskNorm
 from graphium.nn.ops import permute_columns
 from graphium.types import HeadSpec
 
@@ -27,6 +28,7 @@ class HeadGroup(nn.Module):
         dropout: Share of channels dropped after every hidden layer.
         split: Give every task hidden layers of its own, of which there is at least one, all computed by one
             batched product per layer.
+        norm: Of every hidden layer, between its map and its activation.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class HeadGroup(nn.Module):
         activation: str,
         dropout: float,
         split: bool = False,
+        norm: RowNorm = "none",
     ) -> None:
         super().__init__()
         self.tasks = dict(tasks)
@@ -47,7 +50,10 @@ class HeadGroup(nn.Module):
         self.split = split
         channels = [in_channels, *[width] * depth]
         linear = partial(TaskLinear, sum(tasks.values())) if split else nn.Linear
-        self.hidden = MLP(channels, activation, dropout, activate_last=True, linear=linear)
+        make_norm = partial(TaskNorm, sum(tasks.values())) if split else nn.LayerNorm
+        self.hidden = MLP(
+            channels, activation, dropout, activate_last=True, linear=linear, norm=norm, make_norm=make_norm
+        )
         self.outputs = nn.ModuleDict()
         for name, count in tasks.items():
             size = max(widths[name], 1)
@@ -62,7 +68,10 @@ class HeadGroup(nn.Module):
             pieces = zip(self.outputs.items(), x.split(list(self.tasks.values())), strict=True)
             wide = {name: linear(piece).transpose(0, 1).contiguous() for (name, linear), piece in pieces}
         else:
-            wide = {name: linear(x).unflatten(1, (self.tasks[name], -1)) for name, linear in self.outputs.items()}
+            wide = {
+                name: apply_linear(linear, x).unflatten(1, (self.tasks[name], -1))
+                for name, linear in self.outputs.items()
+            }
         return {name: out if self.widths[name] else out.squeeze(2) for name, out in wide.items()}
 
 

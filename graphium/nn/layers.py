@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from graphium.errors import GraphiumError
-from graphium.nn.mlp import MLP
+from graphium.nn.mlp import MLP, RowNorm
 from graphium.nn.ops import Edges, closed_edge_message_sum, closed_neighbor_sum
 from graphium.registry import PartConfig, register, validate
 
@@ -71,7 +71,8 @@ class GCNLayer(nn.Module):
 class GINLayer(nn.Module):
     """``MLP((1 + eps) x_i + sum_j x_j)`` (Xu et al. 2019, eq. 4.1), an MLP of two linear maps.
 
-    ``hidden_channels`` is the width inside the MLP; ``train_eps`` makes ``eps`` learned.
+    ``hidden_channels`` is the width inside the MLP, ``norm`` follows its first map; ``train_eps`` makes ``eps``
+    learned.
     """
 
     def __init__(
@@ -82,9 +83,11 @@ class GINLayer(nn.Module):
         activation: str = "gelu",
         eps: float = 0.0,
         train_eps: bool = False,
+        norm: RowNorm = "none",
     ) -> None:
         super().__init__()
-        self.mlp = MLP([in_channels, hidden_channels or out_channels, out_channels], activation)
+        channels = [in_channels, hidden_channels or out_channels, out_channels]
+        self.mlp = MLP(channels, activation, norm=norm, norm_last=False)
         self.eps = nn.Parameter(torch.tensor(float(eps))) if train_eps else float(eps)
 
     def forward(self, x: Tensor, edges: Edges) -> Tensor:
@@ -97,8 +100,9 @@ class GINLayer(nn.Module):
 class GINELayer(nn.Module):
     """``MLP((1 + eps) x_i + sum_j relu(x_j + e_ji W))`` (Hu et al. 2020, "Strategies ...", section 5).
 
-    ``e_ji`` are the one-hot bond features and numbers, or the bond vectors of ``model.edge_width``. ``W`` has
-    no bias: one-hots of a property sum to 1, and the MLP of bond vectors has its own.
+    ``e_ji`` are the one-hot bond features and numbers, or the bond vectors of ``model.edge_width``. ``W`` needs
+    no bias where one-hots of a property sum to 1; ``edge_bias`` gives it one. ``norm`` follows the first map of
+    the MLP.
     """
 
     def __init__(
@@ -110,6 +114,8 @@ class GINELayer(nn.Module):
         activation: str = "gelu",
         eps: float = 0.0,
         train_eps: bool = False,
+        norm: RowNorm = "none",
+        edge_bias: bool = False,
     ) -> None:
         super().__init__()
         if edge_dim == 0:
@@ -119,12 +125,15 @@ class GINELayer(nn.Module):
             )
         self.table = nn.Parameter(torch.empty(edge_dim, in_channels))
         nn.init.normal_(self.table, std=0.5)
-        self.mlp = MLP([in_channels, hidden_channels or out_channels, out_channels], activation)
+        self.edge_bias = nn.Parameter(torch.zeros(in_channels)) if edge_bias else None
+        channels = [in_channels, hidden_channels or out_channels, out_channels]
+        self.mlp = MLP(channels, activation, norm=norm, norm_last=False)
         self.eps = nn.Parameter(torch.tensor(float(eps))) if train_eps else float(eps)
 
     def forward(self, x: Tensor, edges: Edges) -> Tensor:
         """``x`` ``[nodes, in_channels]`` -> ``[nodes, out_channels]``."""
-        out: Tensor = self.mlp(_add_eps(closed_edge_message_sum(x, self.table, edges), x, self.eps))
+        total = closed_edge_message_sum(x, self.table, edges, self.edge_bias)
+        out: Tensor = self.mlp(_add_eps(total, x, self.eps))
         return out
 
 

@@ -53,18 +53,32 @@ class BondTerms(NamedTuple):
         return one_hots(self.codes, self.numbers, self.starts.shape[0] - 1)
 
 
+class BondTable(NamedTuple):
+    """Bond vectors of features that are all categorical: a row of ``vectors`` for each combination of categories.
+
+    ``vectors`` ``[combinations, edge_dim]``; ``terms`` has one code per edge, its row of ``vectors``.
+    """
+
+    vectors: Tensor
+    terms: BondTerms
+
+    def features(self) -> Tensor:
+        """One vector per edge, ``[edges, edge_dim]``."""
+        return table_sum(self.vectors, self.terms.codes)
+
+
 class Edges(NamedTuple):
     """The directed edges of a batch and what layers read of their bonds.
 
     ``edge_index`` int64 ``[2, edges]`` (source, destination), sorted by destination; ``rowptr`` int64
     ``[nodes + 1]``; ``reverse`` int64 ``[edges]``: the same bond the other way. ``bonds``: the bond features
-    as they are, or what an MLP makes of them, ``[edges, edge_dim]``.
+    as they are, or what an MLP makes of them: ``[edges, edge_dim]``, or a table where edges share few vectors.
     """
 
     edge_index: Tensor
     rowptr: Tensor
     reverse: Tensor
-    bonds: BondTerms | Tensor
+    bonds: BondTerms | BondTable | Tensor
 
     def features(self) -> Tensor:
         """One vector per edge, ``[edges, edge_dim]``."""
@@ -113,18 +127,24 @@ def closed_neighbor_sum(x: Tensor, edges: Edges) -> Tensor:
     return out
 
 
-def closed_edge_message_sum(x: Tensor, table: Tensor, edges: Edges) -> Tensor:
-    """``x[i] + sum over edges j -> i of relu(x[j] + bond vector @ table)``, ``[nodes, channels]``.
+def closed_edge_message_sum(x: Tensor, table: Tensor, edges: Edges, bias: Tensor | None = None) -> Tensor:
+    """``x[i] + sum over edges j -> i of relu(x[j] + bond vector @ table + bias)``, ``[nodes, channels]``.
 
     ``table`` ``[edge_dim, channels]`` has one row per channel of the bond vectors: per bond category, then
     per bond number, where the bond features are not changed by an MLP.
     """
     edge_index, rowptr, reverse, bonds = edges
     out: Tensor
+    if isinstance(bonds, BondTerms):
+        moved = x if bias is None else x + bias
+        out = _ClosedTermSum.apply(moved, table.to(x.dtype), edge_index, rowptr, reverse, *bonds)
+        return out if bias is None else out - bias
+    vectors = bonds if isinstance(bonds, Tensor) else bonds.vectors
+    added = (vectors @ table if bias is None else torch.addmm(bias, vectors, table)).to(x.dtype)
     if isinstance(bonds, Tensor):
-        out = _ClosedMessageSum.apply(x, (bonds @ table).to(x.dtype), edge_index, rowptr, reverse)
+        out = _ClosedMessageSum.apply(x, added, edge_index, rowptr, reverse)
     else:
-        out = _ClosedTermSum.apply(x, table.to(x.dtype), edge_index, rowptr, reverse, *bonds)
+        out = _ClosedTermSum.apply(x, added, edge_index, rowptr, reverse, *bonds.terms)
     return out
 
 

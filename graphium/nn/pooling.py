@@ -61,15 +61,22 @@ class MeanPooling(_PlainPooling):
 
 
 @register("pooling", "logsum")
-class LogSumPooling(_PlainPooling):
+class LogSumPooling(nn.Module):
     """Mean over the nodes times ``log(1 + number of nodes)``: grows with the graph, but slowly.
 
-    The 1 keeps the vector of a single atom, which ``log(number of nodes)`` would erase.
+    The 1 keeps the vector of a single atom, which ``log(number of nodes)`` erases; ``plus_one=False`` is this
+    published form.
     """
+
+    def __init__(self, plus_one: bool = True) -> None:
+        super().__init__()
+        self.plus_one = plus_one
 
     def forward(self, x: Tensor, segments: Segments) -> Tensor:
         sizes = segments.sizes(x.dtype)
-        return segment_sum(x, segments) * (sizes.log1p() / sizes.clamp(min=1))
+        at_least_one = sizes.clamp(min=1)
+        scale = sizes.log1p() if self.plus_one else at_least_one.log()
+        return segment_sum(x, segments) * (scale / at_least_one)
 
 
 @register("pooling", "max")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from graphium.data.batch import GraphBatch
 from graphium.errors import GraphiumError, suggest
 from graphium.nn.activations import build_activation
-from graphium.nn.mlp import MLP
+from graphium.nn.mlp import MLP, RowNorm
 from graphium.nn.ops import Edges, Segments
 from graphium.nn.pooling import build_pooling
 from graphium.registry import Part, PartConfig, check_arguments
@@ -25,10 +25,12 @@ Pooling = Annotated[PartConfig, Part("pooling")]
 class ReadoutOptions:
     """What ``model.readouts.LEVEL`` may say; None is what the network says for all levels.
 
-    ``width``: channels of every layer. ``depth``: number of layers. ``pooling``: how the nodes of a graph
+    ``width``: channels of the last layer, and of those before it unless ``hidden_width`` says otherwise.
+    ``depth``: number of layers. ``pooling``: how the nodes of a graph
     become one vector, at the level graph alone. ``norm``: of every layer, between its map and its activation. A
     sum over many nodes needs one: without, a step of the optimiser moves all channels to where the activation
-    is flat, and the head predicts a constant from then on.
+    is flat, and the head predicts a constant from then on. ``activate_last``, ``norm_last``: whether the last layer
+    has activation (with dropout) and norm too.
     """
 
     width: int | None = None
@@ -36,7 +38,10 @@ class ReadoutOptions:
     pooling: Pooling | list[Pooling] | None = None
     activation: str | None = None
     dropout: float | None = None
-    norm: Literal["none", "layer_norm"] = "none"
+    norm: RowNorm = "none"
+    hidden_width: int | None = None
+    activate_last: bool = True
+    norm_last: bool = True
 
 
 def read_readouts(section: Mapping[str, Any] | None) -> dict[str, ReadoutOptions]:
@@ -52,6 +57,12 @@ def read_readouts(section: Mapping[str, Any] | None) -> dict[str, ReadoutOptions
             raise GraphiumError(f"{where} is no level; {suggest(level, LEVELS)}")
         options = ReadoutOptions(**check_arguments(ReadoutOptions, raw, where=where))
         check_layers(where, options.width, options.depth, options.activation, options.dropout, least_depth=1)
+        check_layers(where, options.hidden_width, None, None, None, least_depth=1, width_name="hidden_width")
+        if options.hidden_width is not None and options.depth == 1:
+            raise GraphiumError(
+                f"{where}.hidden_width is {options.hidden_width} and depth 1 has no hidden layer; give a depth of 2 or "
+                "more, or leave it out"
+            )
         if options.pooling == []:
             raise GraphiumError(f"{where}.pooling is an empty list; name at least one pooling, for example sum")
         if level != "graph" and options.pooling is not None:
@@ -71,13 +82,14 @@ def check_layers(
     dropout: float | None,
     *,
     least_depth: int,
+    width_name: str = "width",
 ) -> None:
     """Judge what an entry of ``model.readouts`` or ``model.heads`` says of its layers; None is nothing.
 
     Raises:
         GraphiumError: a value out of range, an unknown activation.
     """
-    for name, value, least in (("width", width, 1), ("depth", depth, least_depth)):
+    for name, value, least in ((width_name, width, 1), ("depth", depth, least_depth)):
         if value is not None and value < least:
             raise GraphiumError(f"{where}.{name} is {value}; give at least {least}")
     if dropout is not None and not 0 <= dropout < 1:
@@ -102,7 +114,8 @@ class Readout(nn.Module):
 
     A graph is the pooling of its nodes; an edge or a pair is the sum and the absolute difference of its
     two nodes (the order of the two does not matter), an edge with the mean of its two directions' bond
-    vectors beside. Then come ``depth`` linear maps, each with norm, activation and dropout.
+    vectors beside. Then come ``depth`` linear maps, each with norm, activation and dropout; see
+    :class:`ReadoutOptions`.
     """
 
     def __init__(
@@ -116,7 +129,10 @@ class Readout(nn.Module):
         pooling: PartConfig | Sequence[PartConfig] = "sum",
         activation: str = "gelu",
         dropout: float = 0.0,
-        norm: Literal["none", "layer_norm"] = "none",
+        norm: RowNorm = "none",
+        hidden_width: int | None = None,
+        activate_last: bool = True,
+        norm_last: bool = True,
     ) -> None:
         super().__init__()
         self.level = level
@@ -128,8 +144,8 @@ class Readout(nn.Module):
         elif level == "nodepair":
             in_channels = 2 * in_channels
         self.width = width
-        linear = nn.Linear if norm == "none" else _normed
-        self.mlp = MLP([in_channels, *[width] * depth], activation, dropout, activate_last=True, linear=linear)
+        channels = [in_channels, *[hidden_width or width] * (depth - 1), width]
+        self.mlp = MLP(channels, activation, dropout, activate_last=activate_last, norm=norm, norm_last=norm_last)
 
     def forward(self, x: Tensor, batch: GraphBatch, edges: Edges) -> Tensor:
         """``x`` ``[nodes, in_channels]`` -> ``[entities, width]``."""
@@ -151,11 +167,6 @@ class Readout(nn.Module):
                 raise GraphiumError("a head predicts node pairs and the batch names none; give it pair_index")
             return _join(x, batch.pair_index)
         return x
-
-
-def _normed(in_channels: int, out_channels: int) -> nn.Module:
-    # A row of layer norm stands alone: padding needs no mask.
-    return nn.Sequential(nn.Linear(in_channels, out_channels), nn.LayerNorm(out_channels))
 
 
 def _join(x: Tensor, ends: Tensor) -> Tensor:

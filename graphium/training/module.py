@@ -17,6 +17,7 @@ from graphium.training.checkpoint import RESUME_KEY, ResumeState, resumable_loop
 from graphium.training.evaluation import Evaluator
 from graphium.training.losses.heads import Losses
 from graphium.training.nonfinite import LossWatch, NonFiniteLoss
+from graphium.training.optim import learning_rate, scaled_groups
 from graphium.training.weighting import Weighting, sum_over_ranks
 from graphium.types import HeadSpec
 
@@ -32,6 +33,7 @@ class Module(pl.LightningModule):
         weighting: Name or configuration of a weighting part: what counts equally in the loss.
         statistics: Head name -> :func:`graphium.training.evaluation.label_statistics` of the training labels, for
             losses that ask for them.
+        scales: Name of a parameter of the network -> factor on its learning rate; None for equal rates.
 
     The gradients of one optimiser step are those of the whole step as one batch, however it is spread
     over micro-batches and ranks: denominators are the ``total`` of the labels, summed over ranks.
@@ -49,11 +51,12 @@ class Module(pl.LightningModule):
         schedule: PartConfig | None = "cosine",
         weighting: PartConfig = "datasets",
         statistics: Mapping[str, Tensor] | None = None,
+        scales: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.heads = tuple(heads)
-        self.optimizer_config, self.schedule_config = optimizer, schedule
+        self.optimizer_config, self.schedule_config, self.scales = optimizer, schedule, scales
         self.losses = Losses(self.heads, statistics)
         self.weighting: Weighting = build("weighting", weighting, where="trainer.weighting", heads=self.heads)
         self.watch = LossWatch(self.heads)
@@ -70,7 +73,10 @@ class Module(pl.LightningModule):
         return self.network(batch)
 
     def configure_optimizers(self) -> Any:
-        parameters = [*self.network.parameters(), *self.weighting.parameters()]
+        parameters: Any = [*self.network.parameters(), *self.weighting.parameters()]
+        if self.scales is not None:
+            named = {**dict(self.network.named_parameters()), **dict(self.weighting.named_parameters("weighting"))}
+            parameters = scaled_groups(named, self.scales, learning_rate(self.optimizer_config))
         optimizer = build("optimizer", self.optimizer_config, where="optim", parameters=parameters)
         if self.schedule_config is None:
             return optimizer

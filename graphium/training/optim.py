@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,12 +13,15 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from graphium.errors import GraphiumError
-from graphium.registry import register, validate
+from graphium.registry import PartConfig, register, validate
+
+# What an optimiser takes: parameters, or torch's groups of them, ``{"params": [...], "lr": ...}``.
+Parameters = Iterable[nn.Parameter] | Sequence[dict[str, Any]]
 
 
 @register("optimizer", "adamw")
 def adamw(
-    parameters: Iterable[nn.Parameter],
+    parameters: Parameters,
     lr: float = 1e-3,
     weight_decay: float = 0.0,
     betas: tuple[float, float] = (0.9, 0.999),
@@ -30,7 +34,7 @@ def adamw(
 
 @register("optimizer", "adam")
 def adam(
-    parameters: Iterable[nn.Parameter],
+    parameters: Parameters,
     lr: float = 1e-3,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
@@ -41,9 +45,7 @@ def adam(
 
 
 @register("optimizer", "sgd")
-def sgd(
-    parameters: Iterable[nn.Parameter], lr: float = 1e-2, momentum: float = 0.9, weight_decay: float = 0.0
-) -> Optimizer:
+def sgd(parameters: Parameters, lr: float = 1e-2, momentum: float = 0.9, weight_decay: float = 0.0) -> Optimizer:
     """Stochastic gradient descent with momentum."""
     groups = _groups(parameters, weight_decay)
     return torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=_can_fuse(groups))
@@ -107,15 +109,40 @@ def _schedule(optimizer: Optimizer, num_steps: int, warmup: float, decay: Callab
     return LambdaLR(optimizer, factor)
 
 
-def _groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    trained = [p for p in parameters if p.requires_grad]
-    if weight_decay == 0:
-        return [{"params": trained, "weight_decay": 0.0}]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
+def learning_rate(config: PartConfig) -> float:
+    """The learning rate of a configured optimiser, its own default where nothing is said."""
+    part, arguments = validate("optimizer", config, where="optim")
+    return float(arguments.get("lr", inspect.signature(part).parameters["lr"].default))
+
+
+def scaled_groups(parameters: Mapping[str, nn.Parameter], scales: Mapping[str, float], lr: float) -> Parameters:
+    """Groups of equal learning rate, the highest one first.
+
+    Args:
+        parameters: Name -> parameter; those that need no gradient are left out.
+        scales: Name -> factor on ``lr``, 1 where a name is missing.
+        lr: The learning rate.
+    """
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        if parameter.requires_grad:
+            groups.setdefault(scales.get(name, 1.0), []).append(parameter)
+    return [{"params": groups[scale], "lr": lr * scale} for scale in sorted(groups, reverse=True)]
+
+
+def _groups(parameters: Parameters, weight_decay: float) -> list[dict[str, Any]]:
+    """Groups with matrices and vectors apart, where weight decay acts on one of them."""
+    given: list[Any] = list(parameters)
+    groups: list[dict[str, Any]] = given if given and isinstance(given[0], dict) else [{"params": given}]
+    found = []
+    for group in groups:
+        trained = [p for p in group["params"] if p.requires_grad]
+        if weight_decay == 0:
+            found.append({**group, "params": trained, "weight_decay": 0.0})
+            continue
+        apart = (([p for p in trained if p.ndim > 1], weight_decay), ([p for p in trained if p.ndim <= 1], 0.0))
+        found += [{**group, "params": members, "weight_decay": decay} for members, decay in apart if members]
+    return found
 
 
 def _can_fuse(groups: list[dict[str, Any]]) -> bool:

@@ -47,6 +47,8 @@ class TrainerOptions:
         threads: CPU threads; a CPU run repeats bit for bit at an equal number.
         strategy: Lightning strategy for several devices.
         num_nodes: Machines.
+        calibrate: Keep beside the model what intervals and the applicability domain of its predictions need: a pass
+            over the validation part and over at most 10,000 training molecules.
         logger: Where the rows of ``metrics.csv`` go besides: ``none``, ``wandb`` (``WANDB_MODE=offline``
             needs no network) or ``tensorboard``.
     """
@@ -72,6 +74,7 @@ class TrainerOptions:
     threads: int | None = None
     strategy: str = "auto"
     num_nodes: int = 1
+    calibrate: bool = True
     logger: Literal["none", "wandb", "tensorboard"] = "none"
 
     def __post_init__(self) -> None:

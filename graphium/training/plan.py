@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from graphium.data.labels.fitting import default_transform
 from graphium.data.labels.transforms import steps_of
+from graphium.data.mix import Mix
+from graphium.data.sampling.draws import Sampling
 from graphium.messages import alike
+from graphium.nn.network import Network
 from graphium.registry import PartConfig
 from graphium.training.losses.heads import DEFAULT_LOSS
 from graphium.training.options import TrainerOptions
@@ -124,6 +128,39 @@ def decisions(
         "weights of rows": "; ".join(f"column {column} of {name}" for name, column in (row_weights or {}).items()),
     }
     return {name: words for name, words in found.items() if words}
+
+
+def run_facts(
+    options: TrainerOptions, sampling: Sampling, mix: Mix, network: Network, device: torch.device, world_size: int
+) -> dict[str, Any]:
+    """What the plan says beyond the data, in order."""
+    loader = mix.loader("train", sampling=sampling, shuffle=True, world_size=world_size)
+    steps = -(-len(loader) // options.accumulate)
+    weights = {dataset.name: dataset.resolved.dataset.sample_weight for dataset in mix.datasets}
+    row_weights = {name: column for name, column in weights.items() if column is not None}
+    draws = mix.draws(sampling)
+    total = sum(parameter.numel() for parameter in network.parameters())
+    trained = network.num_parameters()
+    return {
+        **decisions(mix.heads, weighting=options.weighting, row_weights=row_weights),
+        "parameters": f"{total:,}" + (f", of which {trained:,} are trained" if trained < total else ""),
+        "device": f"{device.type} x {world_size}, precision {options.precision}, {torch.get_num_threads()} CPU threads",
+        "steps": f"{steps:,} per epoch of {_rows_in_step(sampling, world_size * options.accumulate)}, "
+        f"{_steps_in_all(options, steps):,} in all",
+        **({"drawn": "; ".join(draws)} if draws else {}),
+        "kept weights": (f"the best by {options.monitor} ({options.direction})" if mix.count("val") else "the last")
+        + (f", averaged with decay {options.averaging}" if options.averaging else ""),
+    }
+
+
+def _rows_in_step(sampling: Sampling, batches: int) -> str:
+    bound = f" and {sampling.max_nodes * batches:,} atoms" if sampling.max_nodes is not None else ""
+    return f"{'at most ' * bool(bound)}{sampling.batch_size * batches:,} rows{bound}"
+
+
+def _steps_in_all(options: TrainerOptions, per_epoch: int) -> int:
+    limits = [per_epoch * options.max_epochs if options.max_epochs >= 0 else None, options.max_steps]
+    return min(limit for limit in limits if limit is not None)
 
 
 def _tasks(columns: Mapping[str, Sequence[int]], heads: Sequence[HeadSpec]) -> str:

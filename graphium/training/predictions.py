@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +15,15 @@ from torch import Tensor
 
 from graphium.chem.parse import readable
 from graphium.data.batch import GraphBatch
-from graphium.data.mix import Mix, MixDataset
+from graphium.data.mix import Mix
+from graphium.data.places import find_places
 from graphium.data.store.graph_store import Failure
-from graphium.models.columns import class_names, column_suffixes, label_numbers, task_columns
-from graphium.models.places import Places, find_places
-from graphium.types import PARTS, HeadSpec
+from graphium.models.tables.columns import label_numbers, task_columns
+from graphium.models.tables.prediction_columns import OK, OWN_COLUMNS, PAIRS, STATUS, Piece, PredictionColumns, filled
+from graphium.types import PARTS
 
-# Columns of the table that are no tasks.
-_OWN_COLUMNS = ("dataset", "row", "pairs", "status")
 # Numbers that are held before they are written.
 _GROUP_BYTES = 1 << 27
-_PAIRS = pa.list_(pa.list_(pa.int64()))
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """Predictions of some rows of one dataset: head name -> float64 ``[entities, tasks, columns]``, row after row."""
-
-    rows: np.ndarray
-    numbers: dict[str, np.ndarray]
-    places: dict[str, Places]
 
 
 class PredictionTable:
@@ -43,7 +31,7 @@ class PredictionTable:
 
     One line per row: ``dataset`` (where there are several), ``row``, the SMILES, one column per task, beside it
     ``task[class]`` for the probabilities of classes and ``task[std]`` or ``task[q0.9]`` for what a loss says of the
-    uncertainty, see :mod:`graphium.models.columns`, and ``status``. Binary tasks hold the probability of 1,
+    uncertainty, see :mod:`graphium.models.tables.columns`, and ``status``. Binary tasks hold the probability of 1,
     multiclass ones the most probable class. Node and bond tasks hold lists in the atom or bond order of the row's
     own text. Tasks of node pairs hold lists beside one column ``pairs``: the predicted pairs as ``[[i, j], ...]``,
     i < j in the text's own atom numbers from 0, sorted. Where the text is a molblock the table shows a SMILES of
@@ -61,8 +49,9 @@ class PredictionTable:
 
     def __init__(self, mix: Mix, part: str, path: Path | None = None) -> None:
         self.mix, self.part, self.path = mix, part, path
-        self._names = task_columns(mix.heads, (*_OWN_COLUMNS, "smiles"))
-        self._pieces: list[list[_Piece]] = [[] for _ in mix.datasets]
+        names = task_columns(mix.heads, OWN_COLUMNS)
+        self._columns = [PredictionColumns(dataset.heads, names) for dataset in mix.datasets]
+        self._pieces: list[list[Piece]] = [[] for _ in mix.datasets]
         self._held = 0
         self._failures = [iter(d.failed_rows(part)) for d in mix.datasets]
         self._waiting = [next(failures, None) for failures in self._failures]
@@ -77,14 +66,15 @@ class PredictionTable:
             if not len(graphs):
                 continue
             rows = row[graphs]
-            places = {level: find_places(level, dataset.store, batch, graphs, rows) for level in _levels(dataset)}
+            levels = self._columns[number].levels
+            places = {level: find_places(level, dataset.store, batch, graphs, rows) for level in levels}
             numbers = {}
             for head in dataset.heads:
                 inverse = self.mix.transforms[head.name].inverse
                 every = label_numbers(head, predictions[head.name], inverse).cpu().numpy()
                 numbers[head.name] = every[places[head.level].entity]
                 self._held += numbers[head.name].nbytes
-            self._pieces[number].append(_Piece(rows, numbers, places))
+            self._pieces[number].append(Piece(rows, numbers, places))
         if self._held >= _GROUP_BYTES:
             self._flush(last=False)
 
@@ -113,12 +103,11 @@ class PredictionTable:
             # Numbers do not repeat, and thousands of columns need no index of extremes.
             self._writer = pq.ParquetWriter(self._draft, self._schema, use_dictionary=text, write_statistics=False)
         newest = max((number for number, pieces in enumerate(self._pieces) if pieces), default=-1)
-        for number, dataset in enumerate(self.mix.datasets):
-            pieces = self._pieces[number]
+        for number, pieces in enumerate(self._pieces):
             end = max((int(piece.rows.max()) for piece in pieces), default=-1)
             failures = list(self._failed_until(number, None if last or number < newest else end))
             if pieces or failures:
-                self._writer.write_table(self._lines(dataset, pieces, failures))
+                self._writer.write_table(self._lines(number, pieces, failures))
         self._pieces, self._held = [[] for _ in self.mix.datasets], 0
 
     def _failed_until(self, number: int, row: int | None) -> Iterator[Failure]:
@@ -130,95 +119,49 @@ class PredictionTable:
     def _make_schema(self) -> pa.Schema:
         """The columns of the datasets that have rows in this part, in the order of the datasets."""
         code = PARTS.index(self.part)
+        both = zip(self.mix.datasets, self._columns, self._pieces, self._waiting, strict=True)
         used = [
-            dataset
-            for dataset, pieces, failure in zip(self.mix.datasets, self._pieces, self._waiting, strict=True)
+            columns.fields
+            for dataset, columns, pieces, failure in both
             if pieces or failure is not None or (dataset.parts == code).any()
         ]
-        fields = [("row", pa.int64()), (self._smiles_column(), pa.string())]
+        fields = [pa.field("row", pa.int64()), pa.field(self._smiles_column(), pa.string())]
         if len(self.mix.datasets) > 1:
-            fields.insert(0, ("dataset", pa.string()))
-        if any("nodepair" in _levels(dataset) for dataset in used):
-            fields.append(("pairs", _PAIRS))
-        for head in (head for dataset in used for head in dataset.heads):
-            fields += [(name, _column_type(head, k)) for names in self._columns(head) for k, name in enumerate(names)]
-        return pa.schema([*fields, ("status", pa.string())])
-
-    def _columns(self, head: HeadSpec) -> Iterator[list[str]]:
-        for task, name in zip(head.tasks, self._names[head.name], strict=True):
-            yield [name + suffix for suffix in column_suffixes(head, task)]
+            fields.insert(0, pa.field("dataset", pa.string()))
+        of_tasks = {field.name: field for columns in used for field in columns}
+        if PAIRS in of_tasks:
+            fields.append(of_tasks.pop(PAIRS))
+        return pa.schema([*fields, *of_tasks.values(), pa.field(STATUS, pa.string())])
 
     def _smiles_column(self) -> str:
         """The user's own name of the column, or ``smiles`` where datasets differ."""
         names = {dataset.resolved.smiles for dataset in self.mix.datasets}
-        return names.pop() if len(names) == 1 and names.isdisjoint(_OWN_COLUMNS) else "smiles"
+        return names.pop() if len(names) == 1 and names.isdisjoint({*OWN_COLUMNS} - {"smiles"}) else "smiles"
 
-    def _lines(self, dataset: MixDataset, pieces: list[_Piece], failures: list[Failure]) -> pa.Table:
+    def _lines(self, number: int, pieces: list[Piece], failures: list[Failure]) -> pa.Table:
         """The lines of some rows, sorted."""
+        dataset = self.mix.datasets[number]
         rows = _joined([piece.rows for piece in pieces], np.empty(0, np.int64))
         texts = [readable(text) for text in dataset.store.texts(rows)]
         columns: dict[str, Any] = {
             "dataset": pa.repeat(pa.scalar(dataset.name), len(rows)),
             "row": pa.array(rows),
             self._smiles_column(): pa.array(texts, pa.string()),
-            "status": pa.repeat(pa.scalar("ok"), len(rows)),
+            STATUS: pa.repeat(pa.scalar(OK), len(rows)),
         }
         if pieces:
-            columns.update(self._numbers(dataset, pieces))
-        table = _filled(columns, self._schema, len(rows))
+            columns.update(self._columns[number].arrays(pieces))
+        table = filled(columns, self._schema, len(rows))
         if failures:
             bad = {
                 "dataset": pa.repeat(pa.scalar(dataset.name), len(failures)),
                 "row": pa.array([failure.row for failure in failures], pa.int64()),
                 self._smiles_column(): pa.array([failure.text for failure in failures], pa.string()),
-                "status": pa.array([failure.reason for failure in failures], pa.string()),
+                STATUS: pa.array([failure.reason for failure in failures], pa.string()),
             }
-            table = pa.concat_tables([table, _filled(bad, self._schema, len(failures))])
-        number = table["row"].to_numpy()
-        return table if (np.diff(number) > 0).all() else table.take(np.argsort(number, kind="stable"))
-
-    def _numbers(self, dataset: MixDataset, pieces: list[_Piece]) -> Iterator[tuple[str, pa.Array]]:
-        offsets = {
-            level: pa.array(np.concatenate([[0], np.cumsum(np.concatenate([p.places[level].counts for p in pieces]))]),
-                            pa.int32())
-            for level in _levels(dataset)
-        }  # fmt: skip
-        if "nodepair" in offsets:
-            flat = np.concatenate([piece.places["nodepair"].pairs for piece in pieces])
-            ends = pa.array(np.arange(len(flat) + 1, dtype=np.int32) * 2)
-            pairs = pa.ListArray.from_arrays(ends, pa.array(flat.reshape(-1)))
-            yield "pairs", pa.ListArray.from_arrays(offsets["nodepair"], pairs)
-        for head in dataset.heads:
-            # Every column becomes one stretch of memory, which Arrow takes as it is.
-            every = np.concatenate([piece.numbers[head.name] for piece in pieces]).transpose(1, 2, 0).copy()
-            for task, names, numbers in zip(head.tasks, self._columns(head), every, strict=True):
-                for index, name in enumerate(names):
-                    column = pa.array(numbers[index])
-                    if head.num_classes and index == 0:
-                        column = pa.array(class_names(head, task)).take(pa.array(numbers[0].astype(np.int32)))
-                    if head.level != "graph":
-                        column = pa.ListArray.from_arrays(offsets[head.level], column)
-                    yield name, column
-
-
-def _levels(dataset: MixDataset) -> list[str]:
-    return list(dict.fromkeys(head.level for head in dataset.heads))
-
-
-def _column_type(head: HeadSpec, index: int) -> pa.DataType:
-    value = pa.string() if head.num_classes and index == 0 else pa.float64()
-    return value if head.level == "graph" else pa.list_(value)
-
-
-def _filled(columns: Mapping[str, Any], schema: pa.Schema, count: int) -> pa.Table:
-    """The columns of the schema, those that are not given without a value."""
-    empty: dict[pa.DataType, pa.Array] = {}
-    for field in schema:
-        if field.name not in columns and field.type not in empty:
-            # Thousands of columns share these.
-            empty[field.type] = pa.nulls(count, field.type)
-    arrays = [columns[field.name] if field.name in columns else empty[field.type] for field in schema]
-    return pa.Table.from_arrays(arrays, schema=schema)
+            table = pa.concat_tables([table, filled(bad, self._schema, len(failures))])
+        order = table["row"].to_numpy()
+        return table if (np.diff(order) > 0).all() else table.take(np.argsort(order, kind="stable"))
 
 
 def _joined(arrays: Iterable[np.ndarray], nothing: np.ndarray) -> np.ndarray:

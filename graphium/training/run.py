@@ -7,7 +7,7 @@ import random
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,32 +18,35 @@ import yaml
 from rich.console import Console
 from torch import Tensor
 
-import graphium
 from graphium.chem.featurizer import Featurizer
 from graphium.data.build import MixOptions, build_mix, check_data
 from graphium.data.mix import Mix
 from graphium.data.store.columns import disk_errors
 from graphium.errors import GraphiumError, suggest
-from graphium.models.saved import plain, save_model
+from graphium.models.saved import SavedModel, load_model, plain, save_model
 from graphium.nn.network import Network, build_network, check_network
 from graphium.registry import check_arguments
+from graphium.training.calibration import calibrate
 from graphium.training.callbacks import Averaging, BestCheckpoint, History, Interrupted, InterruptGuard, LastCheckpoint
 from graphium.training.checkpoint import check_fits, network_weights, read_checkpoint
 from graphium.training.datamodule import DataModule
-from graphium.training.display import TrainingBar, print_results, quiet_lightning
+from graphium.training.display import TrainingBar, quiet_lightning
 from graphium.training.environment import describe_environment
+from graphium.training.finetuning.options import FinetuneOptions
+from graphium.training.finetuning.start import Finetuning, Origin, load_origin
 from graphium.training.judging import judge_datasets, judge_heads, judge_monitor
 from graphium.training.losses.heads import check_bounds
 from graphium.training.module import Module
 from graphium.training.nonfinite import NonFiniteLoss
-from graphium.training.optim import check_optim
+from graphium.training.optim import check_optim, learning_rate
 from graphium.training.options import TrainerOptions
-from graphium.training.plan import decisions, print_plan
+from graphium.training.plan import print_plan, run_facts
 from graphium.training.predictions import PredictionTable
+from graphium.training.result_table import print_results
 from graphium.training.results import evaluate, training_statistics
-from graphium.training.run_folder import bring_along, choose_run_dir, write_data, write_json
+from graphium.training.run_folder import bring_along, choose_run_dir, data_facts, write_data, write_json
 from graphium.training.trainer import make_logger, make_trainer
-from graphium.types import PARTS
+from graphium.types import PARTS, HeadSpec
 
 _TOP = (
     "seed",
@@ -57,6 +60,7 @@ _TOP = (
     "model",
     "optim",
     "trainer",
+    "finetune",
 )
 _REPORT = "nonfinite_loss.json"
 _EVALUATED = ("val", "test", "test_seen")
@@ -71,6 +75,11 @@ class RunResult:
     metrics: dict[str, Any]
     network: Network
 
+    @cached_property
+    def model(self) -> SavedModel:
+        """The saved model, as :func:`graphium.models.saved.load_model` gives it."""
+        return load_model(self.run_dir / "model", trust_code=True)
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -83,6 +92,8 @@ class Settings:
     features: dict[str, Any]
     optimizer: dict[str, Any]
     schedule: dict[str, Any] | str | None
+    finetune: FinetuneOptions | None
+    datasets: tuple[str, ...]
 
 
 def check_config(config: Mapping[str, Any]) -> Settings:
@@ -94,7 +105,7 @@ def check_config(config: Mapping[str, Any]) -> Settings:
     for key in config:
         if key not in _TOP:
             raise GraphiumError(f"unknown key {key}; {suggest(str(key), _TOP)}")
-    sections = {key: _section(config, key) for key in ("features", "data", "model", "optim", "trainer")}
+    sections = {key: _section(config, key) for key in _TOP[_TOP.index("features") :]}
     seed = config.get("seed", 42)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise GraphiumError(f"seed is {seed!r}; give a whole number from 0 to {2**32 - 1}")
@@ -111,6 +122,8 @@ def check_config(config: Mapping[str, Any]) -> Settings:
         features=check_arguments(Featurizer, sections["features"], where="features"),
         optimizer=optimizer,
         schedule=schedule,
+        finetune=FinetuneOptions.from_config(sections["finetune"]),
+        datasets=tuple(dataset.name for dataset in datasets),
     )
 
 
@@ -119,7 +132,7 @@ def run(config: Mapping[str, Any]) -> RunResult:
 
     Args:
         config: Plain values: ``seed name data_dir store_dir run_dir ckpt_path`` and the sections
-            ``features data model optim trainer``.
+            ``features data model optim trainer finetune``.
 
     Raises:
         GraphiumError: anything that the user can mend, and an interruption (it says how to resume).
@@ -133,28 +146,55 @@ def run(config: Mapping[str, Any]) -> RunResult:
     with quiet_lightning():
         # A device that is not there must not cost a preparation.
         make_trainer(options, [], default_root_dir=Path("."))
-    featurizer = Featurizer(**settings.features)
+    origin = _origin(settings)
+    featurizer = Featurizer(**settings.features) if origin is None else origin.featurizer
     mix = build_mix(
         _section(config, "data"),
         featurizer,
         data_dir=config.get("data_dir"),
         store_dir=config.get("store_dir"),
-        judge=partial(
-            judge_heads, model=_section(config, "model"), weighting=options.weighting, monitor=options.monitor
-        ),
+        judge=partial(_judge, settings, origin),
         progress=options.progress and _is_first_process(),
+        heads=origin.offered or None if origin is not None else None,
+        renamed=origin.options.renamed if origin is not None else None,
     )
     held_out = {d.name for d in mix.datasets if (d.parts == PARTS.index("val")).any()}
     judge_monitor(options.monitor, [head for head in mix.heads if head.dataset in held_out])
     check_bounds(mix.heads, {n for d in mix.datasets for n, block in d.blocks.items() if block.bound is not None})
     seed_everything(settings.seed)
-    network = build_network(mix.spec, mix.heads, **_section(config, "model"))
+    finetuning = None if origin is None else origin.start(mix)
+    if finetuning is None:
+        network = build_network(mix.spec, mix.heads, **_section(config, "model"))
+    else:
+        network = finetuning.network
     if checkpoint is not None:
         check_fits(checkpoint, network, config["ckpt_path"])
 
     run_dir = choose_run_dir(config)
     with quiet_lightning(), disk_errors(run_dir):
-        return _train(settings, mix, featurizer, network, run_dir, console)
+        return _train(_Job(settings, mix, featurizer, network, finetuning, run_dir, console))
+
+
+def _origin(settings: Settings) -> Origin | None:
+    """The model to go on from, where there is one."""
+    if settings.finetune is None:
+        return None
+    options = settings.options
+    section = _section(settings.config, "model")
+    origin = load_origin(settings.finetune, section=section, features=settings.features, datasets=settings.datasets)
+    several = options.devices * options.num_nodes > 1
+    if several and len(origin.schedule.steps) > 1 and "find_unused" not in options.strategy:
+        raise GraphiumError(
+            "some weights are trained in later epochs only, which several devices must be told; set "
+            "trainer.strategy=ddp_find_unused_parameters_true"
+        )
+    return origin
+
+
+def _judge(settings: Settings, origin: Origin | None, heads: tuple[HeadSpec, ...]) -> None:
+    """Judge everything that names tasks, before anything is prepared."""
+    model = _section(settings.config, "model") if origin is None else origin.network_options(heads)
+    judge_heads(heads, model=model, weighting=settings.options.weighting, monitor=settings.options.monitor)
 
 
 def seed_everything(seed: int) -> None:
@@ -164,9 +204,21 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _train(
-    settings: Settings, mix: Mix, featurizer: Featurizer, network: Network, run_dir: Path, console: Console
-) -> RunResult:
+@dataclass(frozen=True)
+class _Job:
+    """What is trained on what, and where everything goes."""
+
+    settings: Settings
+    mix: Mix
+    featurizer: Featurizer
+    network: Network
+    finetuning: Finetuning | None
+    run_dir: Path
+    console: Console
+
+
+def _train(job: _Job) -> RunResult:
+    settings, mix, network, finetuning, run_dir = job.settings, job.mix, job.network, job.finetuning, job.run_dir
     options = settings.options
     folder = run_dir / "checkpoints"
     guard = InterruptGuard()
@@ -175,8 +227,10 @@ def _train(
     callbacks: list[pl.Callback] = [History(run_dir / "metrics.csv"), best, last]
     if options.averaging is not None:
         callbacks.insert(0, Averaging(options.averaging))
+    if finetuning is not None:
+        callbacks.insert(0, finetuning.callback)
     if options.progress:
-        callbacks.append(TrainingBar(console))
+        callbacks.append(TrainingBar(job.console))
     logger = make_logger(options.logger, run_dir, settings.config) if _is_first_process() else False
     trainer = make_trainer(options, callbacks, default_root_dir=run_dir, logger=logger)
     statistics = training_statistics(mix)
@@ -187,6 +241,7 @@ def _train(
         schedule=settings.schedule,
         weighting=options.weighting,
         statistics=statistics,
+        scales=None if finetuning is None else finetuning.scales,
     )
     module.log_every = options.log_every
     data = DataModule(mix, sampling=settings.data, seed=settings.seed)
@@ -196,7 +251,9 @@ def _train(
     summary = mix.summary()
     device = trainer.strategy.root_device
     if trainer.is_global_zero:
-        print_plan(summary, {**_facts(settings, mix, network, trainer), "run folder": run_dir}, console)
+        facts = {} if finetuning is None else finetuning.plan(learning_rate(settings.optimizer))
+        facts |= run_facts(options, settings.data, mix, network, device, trainer.world_size)
+        print_plan(summary, {**facts, "run folder": run_dir}, job.console)
         run_dir.mkdir(parents=True, exist_ok=True)
         # That of a run which goes on here has been read.
         (run_dir / _REPORT).unlink(missing_ok=True)
@@ -217,42 +274,12 @@ def _train(
     if not trainer.is_global_zero:
         return RunResult(run_dir, {}, network)
     try:
-        metrics, kept = _finish(settings, mix, module, statistics, best, last, run_dir, device)
+        kept = _kept(options, best)
+        source = best.path if "chosen_by" in kept else last.path
+        metrics = _finish(job, kept, source, statistics, device)
     except KeyboardInterrupt:
         raise _interrupted("after the training", last.path) from None
-    save_model(
-        run_dir / "model",
-        network,
-        featurizer,
-        mix.heads,
-        facts={"name": settings.config.get("name"), "graphium": graphium.__version__, **kept},
-        metrics=metrics,
-    )
-    if metrics:
-        print_results(metrics, mix.heads, console)
-    console.print(f"weights: {kept['weights']}; everything is in {run_dir}", highlight=False, soft_wrap=True)
     return RunResult(run_dir, metrics, network)
-
-
-def _facts(settings: Settings, mix: Mix, network: Network, trainer: pl.Trainer) -> dict[str, Any]:
-    """What the plan says beyond the data, in order."""
-    options = settings.options
-    loader = mix.loader("train", sampling=settings.data, shuffle=True, world_size=trainer.world_size)
-    steps = -(-len(loader) // options.accumulate)
-    weights = {dataset.name: dataset.resolved.dataset.sample_weight for dataset in mix.datasets}
-    row_weights = {name: column for name, column in weights.items() if column is not None}
-    draws = mix.draws(settings.data)
-    return {
-        **decisions(mix.heads, weighting=options.weighting, row_weights=row_weights),
-        "parameters": f"{network.num_parameters():,}",
-        "device": f"{trainer.strategy.root_device.type} x {trainer.world_size}, precision {options.precision}, "
-        f"{torch.get_num_threads()} CPU threads",
-        "steps": f"{steps:,} per epoch of {_rows_in_step(settings, trainer.world_size)}, "
-        f"{_steps_in_all(options, steps):,} in all",
-        **({"drawn": "; ".join(draws)} if draws else {}),
-        "kept weights": (f"the best by {options.monitor} ({options.direction})" if mix.count("val") else "the last")
-        + (f", averaged with decay {options.averaging}" if options.averaging else ""),
-    }
 
 
 def _fit(
@@ -289,67 +316,63 @@ def _interrupted(where: str, checkpoint: Path) -> GraphiumError:
     return GraphiumError(f"interrupted {where}; go on with the same command and {word}")
 
 
-def _rows_in_step(settings: Settings, world_size: int) -> str:
-    several = world_size * settings.options.accumulate
-    bound = f" and {settings.data.max_nodes * several:,} atoms" if settings.data.max_nodes is not None else ""
-    return f"{'at most ' * bool(bound)}{settings.data.batch_size * several:,} rows{bound}"
-
-
-def _steps_in_all(options: TrainerOptions, per_epoch: int) -> int:
-    limits = [per_epoch * options.max_epochs if options.max_epochs >= 0 else None, options.max_steps]
-    return min(limit for limit in limits if limit is not None)
-
-
 def _is_first_process() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
-def _finish(
-    settings: Settings,
-    mix: Mix,
-    module: Module,
-    statistics: Mapping[str, Tensor],
-    best: BestCheckpoint,
-    last: LastCheckpoint,
-    run_dir: Path,
-    device: torch.device,
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Load the kept weights, evaluate the held-out parts, write metrics and predictions."""
-    options, network = settings.options, module.network
+def _kept(options: TrainerOptions, best: BestCheckpoint) -> dict[str, Any]:
+    """Which weights are kept, in words and numbers."""
     kept: dict[str, Any] = {"weights": "last"}
-    source = last.path
     if best.value is not None and best.path.exists():
-        source = best.path
-        kept = {
-            "weights": "best",
-            "chosen_by": options.monitor,
-            "value": best.value,
-            "epoch": best.epoch,
-            "step": best.step,
-        }
+        chosen = {"chosen_by": options.monitor, "value": best.value, "epoch": best.epoch, "step": best.step}
+        kept = {"weights": "best", **chosen}
     if options.averaging is not None:
         kept.update(weights=f"{kept['weights']}, averaged", decay=options.averaging)
+    return kept
+
+
+def _finish(
+    job: _Job, kept: Mapping[str, Any], source: Path, statistics: Mapping[str, Tensor], device: torch.device
+) -> dict[str, Any]:
+    """Load the kept weights, evaluate the held-out parts, write metrics, predictions and the model."""
+    settings, mix, network, folder = job.settings, job.mix, job.network, job.run_dir / "model"
     network.load_state_dict(network_weights(read_checkpoint(source)))
+    if job.finetuning is not None:
+        job.finetuning.finish()
     network.to(device)
-    metrics: dict[str, Any] = {}
-    for part in _EVALUATED:
-        if not mix.count(part):
-            continue
-        table = PredictionTable(mix, part, run_dir / "predictions" / f"{part}.parquet") if part in _PREDICTED else None
-        metrics[part] = evaluate(
-            network,
-            mix,
-            part,
-            sampling=settings.data,
-            device=device,
-            precision=options.precision,
-            statistics=statistics,
-            writer=table,
-        )
-        if table is not None:
-            table.close()
-    write_json(run_dir / "metrics.json", {**metrics, "weights": kept})
-    return metrics, kept
+    metrics = {part: _evaluate(job, part, statistics, device) for part in _EVALUATED if mix.count(part)}
+    write_json(job.run_dir / "metrics.json", {**metrics, "weights": kept})
+    origin = {} if job.finetuning is None else job.finetuning.facts()
+    facts = {"name": settings.config.get("name"), "data": data_facts(mix), **origin, **kept}
+    save_model(folder, network, job.featurizer, mix.heads, facts=facts, metrics=metrics, statistics=statistics)
+    if settings.options.calibrate:
+        saved = SavedModel(network, job.featurizer, mix.heads, facts, statistics, folder)
+        for sentence in calibrate(saved, mix, batch_size=settings.data.batch_size):
+            job.console.print(f"  {sentence}", markup=False, highlight=False, soft_wrap=True)
+    if metrics:
+        print_results(metrics, mix.heads, job.console)
+    words = f"weights: {kept['weights']}; everything is in {job.run_dir}"
+    job.console.print(words, highlight=False, soft_wrap=True)
+    return metrics
+
+
+def _evaluate(job: _Job, part: str, statistics: Mapping[str, Tensor], device: torch.device) -> dict[str, Any]:
+    """Metrics of one part; predictions of some are written."""
+    file = job.run_dir / "predictions" / f"{part}.parquet"
+    table = PredictionTable(job.mix, part, file) if part in _PREDICTED else None
+    found = evaluate(
+        job.network,
+        job.mix,
+        part,
+        sampling=job.settings.data,
+        device=device,
+        precision=job.settings.options.precision,
+        statistics=statistics,
+        writer=table,
+    )
+    if table is not None:
+        table.close()
+    return found
 
 
 def _section(config: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -56,6 +56,18 @@ def write_data(run_dir: Path, mix: Mix) -> None:
         write_split(run_dir / "splits" / f"{dataset.name}.{ending}", dataset.split)
 
 
+def data_facts(mix: Mix) -> dict[str, dict[str, Any]]:
+    """What the card of a model says of its data: rows by part, hash of the table, licence."""
+    facts = {}
+    for name, dataset in mix.summary().items():
+        rows = {part: count for part, count in dataset["parts"].items() if count}
+        facts[name] = {"rows": dataset["rows"], **rows, "hash": dataset["key"]}
+    for one in mix.datasets:
+        if one.resolved.dataset.license:
+            facts[one.name]["licence"] = one.resolved.dataset.license
+    return facts
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write plain values; a number that is not finite is a mistake of ours and raises."""
     path.write_text(json.dumps(plain(value), indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -30,6 +30,7 @@ def test_vocabulary_sizes() -> None:
     # The published one-hots have 5 and 7 columns.
     assert lookup("bond_onehot", "bond-type").spec.size == 5
     assert lookup("bond_onehot", "stereo").spec.size == 7
+    assert [stored("bond_onehot", "in-ring", text) for text in ("CC", "C1CC1")] == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from rdkit import Chem
 
 from graphium.chem.featurizer import Featurizer, MoleculeArrays
+from graphium.chem.laplacian import Laplacian, canonical_vectors
 from graphium.errors import GraphiumError
 from graphium.registry import build
 
@@ -59,9 +60,10 @@ def laplacian(adjacency: np.ndarray, normalization: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("normalization", ["none", "sym", "rw"])
+@pytest.mark.parametrize("basis", ["lapack", "canonical"])
 @pytest.mark.parametrize("k", [1, 4, 8])
-def test_dense_formula(normalization: str, k: int) -> None:
-    _, columns = encode({"name": "laplacian", "k": k, "normalization": normalization})
+def test_dense_formula(normalization: str, k: int, basis: str) -> None:
+    _, columns = encode({"name": "laplacian", "k": k, "normalization": normalization, "basis": basis})
     vectors, values = columns["laplacian_eigvec"], columns["laplacian_eigval"]
     assert vectors.dtype == values.dtype == np.float16
     start = 0
@@ -89,8 +91,9 @@ def test_the_trivial_vector_comes_first() -> None:
     assert columns["laplacian_eigval"][0, 0] == pytest.approx(0, abs=1e-6)
 
 
-def test_a_molecule_does_not_change_its_neighbours() -> None:
-    config = {"name": "laplacian"}
+@pytest.mark.parametrize("basis", ["lapack", "canonical"])
+def test_a_molecule_does_not_change_its_neighbours(basis: str) -> None:
+    config = {"name": "laplacian", "basis": basis}
     together = encode(config)[1]["laplacian_eigvec"]
     alone = [encode(config, [text])[1]["laplacian_eigvec"] for text in TEXTS]
     assert np.array_equal(together, np.concatenate(alone))
@@ -102,3 +105,43 @@ def test_options() -> None:
         build("encoding", {"name": "laplacian", "k": 0})
     with pytest.raises(GraphiumError, match="normalization"):
         build("encoding", {"name": "laplacian", "normalization": "symmetric"})
+    with pytest.raises(GraphiumError, match="basis"):
+        build("encoding", {"name": "laplacian", "basis": "odd"})
+
+
+def posed(eigenvalues: np.ndarray, eigenvectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The same spaces in another basis, with other signs."""
+    found = eigenvectors * rng.choice([-1, 1], len(eigenvalues))
+    for value in np.unique(eigenvalues.round(6)):
+        columns = np.flatnonzero(np.isclose(eigenvalues, value, atol=1e-6))
+        found[:, columns] @= np.linalg.qr(rng.normal(size=(len(columns), len(columns))))[0]
+    return found
+
+
+@pytest.mark.parametrize(
+    "text", ["CC(C)(C)N", "c1ccccc1", "CC(C)(C)c1cc(C(F)(F)F)cc(S(N)(=O)=O)c1", "CCO", "C", "OCC(C)C"]
+)
+@pytest.mark.parametrize("k", [2, 8])
+def test_canonical_vectors_do_not_depend_on_lapack(text: str, k: int) -> None:
+    (adjacency,) = components([text])
+    eigenvalues, eigenvectors = np.linalg.eigh(laplacian(adjacency, "none"))
+    rng = np.random.default_rng(0)
+    stack = np.stack([eigenvectors, *(posed(eigenvalues, eigenvectors, rng) for _ in range(4))])
+    found = canonical_vectors(np.tile(eigenvalues, (5, 1)), stack, k)[:, :, :k]
+    np.testing.assert_allclose(found[1:], np.broadcast_to(found[0], found[1:].shape), atol=1e-6)
+    kept = found.shape[2]
+    np.testing.assert_allclose(found[0].T @ found[0], np.eye(kept), atol=1e-9)
+    np.testing.assert_allclose(laplacian(adjacency, "none") @ found[0], found[0] * eigenvalues[:kept], atol=1e-6)
+
+
+def test_the_first_vector_of_a_repeated_eigenvalue_is_the_most_even() -> None:
+    """Four atoms on one, one of which is the most even vector that adds up to 0: two of each sign."""
+    (adjacency,) = components(["CC(C)(C)N"])
+    eigenvalues, eigenvectors = np.linalg.eigh(laplacian(adjacency, "none"))
+    assert np.isclose(eigenvalues, 1).sum() == 3
+    found = canonical_vectors(eigenvalues[None], eigenvectors[None], 2)[0]
+    np.testing.assert_allclose(np.sort(found[:, 1]), [-0.5, -0.5, 0, 0.5, 0.5], atol=0.02)
+
+
+def test_the_default_basis_has_the_key_that_it_always_had() -> None:
+    assert "basis" not in vars(Laplacian()) and vars(Laplacian(basis="canonical"))["basis"] == "canonical"

@@ -23,9 +23,13 @@ def documented(repository: Path) -> dict[str, Any]:
 
 
 def test_the_commented_configuration_is_accepted(documented: dict[str, Any]) -> None:
+    from graphium.training.finetuning.options import FinetuneOptions
     from graphium.training.run import check_config
 
-    check_config(documented)
+    # A model to go on from brings its own features and network.
+    finetune = documented["finetune"]
+    check_config({key: section for key, section in documented.items() if key != "finetune"})
+    assert FinetuneOptions.from_config(finetune)
 
 
 def test_the_commented_configuration_is_complete_and_shows_the_defaults(documented: dict[str, Any]) -> None:
@@ -33,6 +37,7 @@ def test_the_commented_configuration_is_complete_and_shows_the_defaults(document
     from graphium.config import SCALARS, SECTIONS
     from graphium.data.build import MixOptions
     from graphium.nn.network import Network
+    from graphium.training.finetuning.options import FinetuneOptions
     from graphium.training.options import TrainerOptions
 
     assert set(documented) == {*SCALARS, *SECTIONS}
@@ -45,6 +50,8 @@ def test_the_commented_configuration_is_complete_and_shows_the_defaults(document
     assert set(documented["data"]) - {"datasets"} == {field.name for field in dataclasses.fields(MixOptions)}
     assert set(documented["model"]) == {*defaults(Network), "budget"}
     assert set(documented["trainer"]) == set(defaults(TrainerOptions))
+    finetune = {key: value for key, value in defaults(FinetuneOptions).items() if key != "source"}
+    assert set(documented["finetune"]) == {"from", *finetune}
     for section, target in (("model", Network), ("trainer", TrainerOptions), ("data", MixOptions)):
         for key, value in defaults(target).items():
             assert documented[section][key] == value, f"{section}.{key} of docs/config.md is not the default"

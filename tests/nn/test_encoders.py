@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from graphium.errors import GraphiumError
-from graphium.nn.encoders import LaplacianEncoder, draw_signs
+from graphium.nn.encoders import LaplacianEncoder, MLPEncoder, draw_signs
 from graphium.nn.ops import Segments
 
 GRAPHS = Segments(torch.tensor([0, 4, 5, 12]), torch.tensor([0] * 4 + [1] + [2] * 7))
@@ -66,3 +67,32 @@ def test_signs_are_flipped_in_training_only() -> None:
 def test_laplacian_refuses_other_encodings() -> None:
     with pytest.raises(GraphiumError, match="use the encoder mlp"):
         LaplacianEncoder({"rw_return_probs": 16}, 5)
+
+
+def test_published_weights_count_absent_pairs() -> None:
+    """Two maps, the sum over all pairs and two more maps, as the published encoder has them, are one map each."""
+    torch.manual_seed(0)
+    first, second, third, last = nn.Linear(2, 6), nn.Linear(6, 4), nn.Linear(4, 4), nn.Linear(4, 5)
+    encoder = LaplacianEncoder(COLUMNS, 5, hidden=4, activation="none", flip_signs=False, count_absent=True)
+    weight, bias = second.weight @ first.weight, second.weight @ first.bias + second.bias
+    encoder.pair.weight.data = torch.stack([weight[:, 1], weight[:, 0], bias], dim=1).detach()
+    encoder.linear.weight.data = (last.weight @ third.weight).detach()
+    encoder.linear.bias.data = (3 * last.weight @ third.bias + last.bias).detach()
+    data = columns()
+    data["laplacian_eigvec"][4], data["laplacian_eigval"][4] = 0, 0
+    pairs = torch.stack([data["laplacian_eigval"], data["laplacian_eigvec"]], dim=2)
+    expected = last(third(second(first(pairs)).relu()).sum(1))
+    torch.testing.assert_close(encoder(data, GRAPHS), expected)
+
+
+def test_norms_of_the_mlp_encoder() -> None:
+    encoder = MLPEncoder({"rw_return_probs": 4}, 5, hidden=6, depth=2, norm="layer_norm", input_norms=2)
+    for parameter in encoder.parameters():
+        nn.init.normal_(parameter)
+    x = torch.rand(12, 4)
+    one, two = encoder.mlp.linears
+    values = x
+    for norm in encoder.input_norms:
+        values = nn.functional.layer_norm(values, (4,), norm.weight, norm.bias)
+    hidden = one[1](one[0](values)).relu()
+    torch.testing.assert_close(encoder({"rw_return_probs": x}, GRAPHS), two[1](two[0](hidden)).relu())

@@ -166,3 +166,16 @@ def test_orders_are_not_saved_and_follow_the_device() -> None:
     heads = build(three_widths(), {"odd": HeadOptions(of=["one/r1", "one/r3"])})
     assert not any("order" in name for name in heads.state_dict())
     assert {buffer.device.type for buffer in heads.to("meta").buffers()} == {"meta"}
+
+
+def test_norm_of_hidden_layers(make: SimpleNamespace) -> None:
+    entries = {"bare": {"of": "tox", "norm": "none"}, "own": {"of": "sol", "norm": "layer_norm", "activation": "none"}}
+    options = {"head_norm": "layer_norm", "heads": entries}
+    groups = build_network(make.spec, make.heads, width=8, depth=1, **options).eval().heads.groups
+    x = torch.randn(4, 8)
+    assert type(groups["bare"].hidden.linears[0]) is nn.Linear
+    (own,) = groups["own"].hidden.linears
+    torch.testing.assert_close(groups["own"].hidden(x), nn.functional.layer_norm(own[0](x), (8,)))
+    (default,) = groups["qm9_graph_regression"].hidden.linears
+    expected = nn.functional.gelu(nn.functional.layer_norm(default[0](x), (8,)))
+    torch.testing.assert_close(groups["qm9_graph_regression"].hidden(x), expected)

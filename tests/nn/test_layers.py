@@ -73,16 +73,38 @@ def test_gin(edges: Edges, eps: float, train_eps: bool) -> None:
         torch.testing.assert_close(layer.eps.grad, reference.eps.grad.squeeze(), rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize("edge_bias", [False, True])
 @pytest.mark.parametrize(("eps", "train_eps"), [(0.0, False), (0.3, True)])
-def test_gine(make: SimpleNamespace, edges: Edges, eps: float, train_eps: bool) -> None:
+def test_gine(make: SimpleNamespace, edges: Edges, eps: float, train_eps: bool, edge_bias: bool) -> None:
     edge_dim = EdgeInput(make.spec).edge_dim
-    layer = GINELayer(IN, OUT, edge_dim, HIDDEN, eps=eps, train_eps=train_eps)
+    layer = GINELayer(IN, OUT, edge_dim, HIDDEN, eps=eps, train_eps=train_eps, edge_bias=edge_bias)
     reference = GINEConv(empty_mlp(), eps=eps, train_eps=train_eps, edge_dim=edge_dim)
     share(layer, reference)
     reference.lin.weight.data = layer.table.data.t().clone()
     nn.init.zeros_(reference.lin.bias)
+    if layer.edge_bias is not None:
+        nn.init.normal_(layer.edge_bias)
+        reference.lin.bias.data = layer.edge_bias.data.clone()
     compare(layer, reference, edges, edges.features())
     torch.testing.assert_close(layer.table.grad, reference.lin.weight.grad.t(), rtol=1e-5, atol=1e-5)
+    if layer.edge_bias is not None:
+        torch.testing.assert_close(layer.edge_bias.grad, reference.lin.bias.grad, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["gin", "gine"])
+def test_a_norm_inside_the_mlp(make: SimpleNamespace, edges: Edges, name: str) -> None:
+    options = {"in_channels": IN, "out_channels": OUT, "edge_dim": 14, "hidden_channels": HIDDEN, "activation": "relu"}
+    layer = build_layer({"name": name, "norm": "layer_norm"}, **options)
+    one, two = layer.mlp.linears
+    plain = nn.Sequential(one[0], nn.LayerNorm(HIDDEN), nn.ReLU(), two)
+    if name == "gin":
+        compare(layer, GINConv(plain).eval(), edges)
+    else:
+        reference = GINEConv(plain, edge_dim=14)
+        # Its constructor draws the weights of the shared maps anew, for both.
+        reference.lin.weight.data = layer.table.data.t().clone()
+        nn.init.zeros_(reference.lin.bias)
+        compare(layer, reference, edges, edges.features())
 
 
 def test_gine_on_bond_vectors(make: SimpleNamespace, edges: Edges) -> None:

@@ -19,6 +19,7 @@ from graphium.nn.activations import ACTIVATIONS
 from graphium.nn.inputs import NodeInput
 from graphium.nn.layers import GCNLayer
 from graphium.nn.network import Network, build_network, check_heads, check_network
+from graphium.nn.ops import Segments
 from graphium.registry import names
 from graphium.types import Task, group_tasks
 
@@ -49,6 +50,28 @@ PARTS: list[dict[str, Any]] = [
     {"heads": {"graphs": {"of": ["qm9", "tox", "sol", "assay"], "width": 9}, "atoms": {"of": "drugs/n", "depth": 0}}},
     # Heads in parts: what no entry names keeps a stack of its own.
     {"heads": {"odd": {"of": ["qm9/g0", "qm9/g2", "assay/q1"], "depth": 2}, "even": {"of": "qm9/g1", "width": 5}}},
+    *[{"layer": {"name": name, "norm": "layer_norm"}} for name in ("gin", "gine")],
+    {"layer": {"name": "gine", "edge_bias": True}},
+    {"layer": {"name": "gine", "edge_bias": True}, "edge_width": 6},
+    # No residual connection passes by the first and the last block.
+    *[{"in_width": 7, "out_width": 9, "residual": name} for name in ("simple", "weighted", "concat")],
+    {"in_width": 15, "feed_forward": 2.0},
+    *[{"virtual_node_place": "after_residual", "residual": name} for name in ("simple", "weighted")],
+    {"virtual_node_projection": True, "virtual_node": "mean"},
+    *[{key: {"name": "logsum", "plus_one": False}} for key in ("pooling", "virtual_node")],
+    {"inputs": {"atoms": {"hidden": [9, 10], "norm": "layer_norm", "activation": "relu"}}},
+    {"inputs": {"atoms": {"norm": "layer_norm"}}},
+    {"edge_width": 6, "inputs": {"bonds": {"hidden": [9, 5], "norm": "layer_norm"}}},
+    {"edge_width": 6, "inputs": {"bonds": {"hidden": []}}},
+    {"encoders": {"rw_return_probs": {"name": "mlp", "depth": 2, "norm": "layer_norm", "input_norms": 2}}},
+    {"encoders": {"laplacian": {"name": "laplacian", "flip_signs": False, "count_absent": True}}},
+    {
+        "readouts": {
+            "graph": {"width": 9, "hidden_width": 7, "depth": 2, "norm": "layer_norm", "activate_last": False},
+            "node": {"depth": 2, "norm": "layer_norm", "activate_last": False, "norm_last": False},
+        }
+    },
+    {"head_norm": "layer_norm", "heads": {"graphs": {"of": ["qm9", "tox"], "split": True, "width": 5}}},
     # Every task with hidden layers of its own, at all levels.
     {
         "heads": {
@@ -262,6 +285,19 @@ def test_gradients_are_bit_equal_between_runs(make: SimpleNamespace) -> None:
         ({"encoders": {"laplacian": "lapacian"}}, "did you mean 'laplacian'"),
         ({"budget": 0}, "model.budget is 0"),
         ({"edge_width": 0}, "model.edge_width is 0"),
+        ({"in_width": 0}, "model.in_width is 0"),
+        ({"out_width": 0}, "model.out_width is 0"),
+        ({"inputs": {"bond": {}}}, "unknown key model.inputs.bond; did you mean 'bonds'"),
+        ({"inputs": {"atoms": {"widths": [3]}}}, "unknown key model.inputs.atoms.widths"),
+        ({"inputs": {"atoms": {"hidden": [8, 0]}}}, r"model.inputs.atoms.hidden\[1\] is 0"),
+        ({"inputs": {"atoms": {"activation": "rellu"}}}, "did you mean 'relu'"),
+        ({"inputs": {"bonds": {"hidden": [8]}}}, "model.inputs.bonds has no effect without model.edge_width"),
+        *[
+            ({"virtual_node_place": "after_residual", "residual": name}, "makes the nodes wider")
+            for name in ("concat", "densenet")
+        ],
+        ({"virtual_node_place": "aside"}, "model.virtual_node_place is 'aside'"),
+        ({"head_norm": "batch_norm"}, "model.head_norm is 'batch_norm'"),
         ({"layer": "torch_geometric.nn.GINConv"}, "model.layer.nn is missing"),
         ({"layer": "torch_geometric.nn.NoSuchConv"}, "NoSuchConv"),
     ],
@@ -374,3 +410,35 @@ def test_published_heads_of_largemix(make: SimpleNamespace) -> None:
         "atoms": ((64, 64), [4]),
     }
     assert 8_000_000 < network.num_parameters() < 14_000_000
+
+
+def test_widths_of_the_first_and_the_last_block(make: SimpleNamespace) -> None:
+    network = build_network(make.spec, make.heads, width=8, in_width=5, out_width=11, depth=4, feed_forward=2.0).eval()
+    assert [block.layer.mlp.channels for block in network.blocks] == [(5, 10, 8), (8, 16, 8), (8, 16, 8), (8, 16, 11)]
+    assert network.readouts["graph"].mlp.channels == (11, 8)
+    batch = make.collate(make.mixed())
+    assert [network.encode(batch, step)[0].shape[1] for step in range(5)] == [5, 8, 8, 8, 11]
+    one_block = build_network(make.spec, make.heads, width=8, in_width=5, out_width=11, depth=1)
+    assert one_block.blocks[0].layer.mlp.channels == (5, 5, 11)
+
+
+def test_order_of_block_residual_and_virtual_node(make: SimpleNamespace) -> None:
+    """The residual connection carries what the virtual node adds, or passes by it."""
+    batch = make.collate(make.mixed())
+    graphs = Segments(batch.ptr, batch.batch)
+    for place in ("before_residual", "after_residual"):
+        torch.manual_seed(0)
+        network = build_network(make.spec, make.heads, width=8, in_width=5, depth=3, virtual_node_place=place).eval()
+        (x, edges), v = network.encode(batch, 0), None
+        carried = x
+        for step, block in enumerate(network.blocks):
+            h = block(x, edges, graphs, None)
+            if place == "before_residual":
+                if step < 2:
+                    h, v = network.virtual_nodes[step](h, v, graphs, None)
+                x = h if step == 0 else x + h
+            else:
+                x = carried = h if step == 0 else carried + h
+                if step < 2:
+                    x, v = network.virtual_nodes[step](x, v, graphs, None)
+        torch.testing.assert_close(network.encode(batch)[0], x)

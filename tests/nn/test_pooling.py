@@ -43,3 +43,13 @@ def test_several_poolings_are_concatenated() -> None:
     assert torch.equal(both(x, GRAPHS)[:, :3], build_pooling("sum", 3)(x, GRAPHS))
     with pytest.raises(GraphiumError, match="empty list"):
         build_pooling([], 3)
+
+
+def test_the_published_logsum_erases_single_atoms() -> None:
+    x = torch.randn(12, 3)
+    pooled = build_pooling({"name": "logsum", "plus_one": False}, 3)(x, GRAPHS)
+    expected = torch.stack(
+        [part.sum(0) / max(len(part), 1) * torch.tensor(max(len(part), 1)).log() for part in x.split(SIZES)]
+    )
+    torch.testing.assert_close(pooled, expected)
+    assert torch.equal(pooled[1], torch.zeros(3))

@@ -137,3 +137,19 @@ def test_a_readout_of_a_level_without_tasks(make: SimpleNamespace) -> None:
     for judge in (lambda: check_heads(options, heads), lambda: build_network(make.spec, heads, **options)):
         with pytest.raises(GraphiumError, match=r"model\.readouts\.node is for node tasks and there are only graph"):
             judge()
+
+
+def test_the_last_layer_may_be_a_bare_map(make: SimpleNamespace) -> None:
+    options = {"width": 5, "hidden_width": 7, "depth": 3, "norm": "layer_norm", "activate_last": False}
+    batch = make.collate(make.mixed())
+    for norm_last in (True, False):
+        readouts = {"node": {**options, "norm_last": norm_last}}
+        readout = build_network(make.spec, make.heads, width=8, depth=1, readouts=readouts).eval().readouts["node"]
+        assert readout.mlp.channels == (8, 7, 7, 5)
+        out = readout(torch.randn(batch.num_nodes, 8), batch, None)
+        assert bool((out < 0).any())
+        assert bool((out.mean(1).abs() < 1e-5).all()) == norm_last
+    with pytest.raises(GraphiumError, match="hidden_width is 7 and depth 1 has no hidden layer"):
+        check_network(readouts={"node": {"hidden_width": 7}})
+    with pytest.raises(GraphiumError, match="hidden_width is 0; give at least 1"):
+        check_network(readouts={"node": {"hidden_width": 0, "depth": 2}})

@@ -7,8 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from graphium.nn.network import build_network
+from graphium.nn.ops import Segments
+from graphium.nn.virtual_node import VirtualNode
 
 
 @pytest.mark.parametrize("virtual_node", ["none", "sum"])
@@ -31,3 +34,15 @@ def test_it_reaches_other_components_but_no_other_molecule(make: SimpleNamespace
 def test_there_is_none_after_the_last_block(make: SimpleNamespace) -> None:
     assert len(build_network(make.spec, make.heads, width=8, depth=3).virtual_nodes) == 2
     assert len(build_network(make.spec, make.heads, width=8, depth=3, virtual_node=None).virtual_nodes) == 0
+
+
+def test_projection(make: SimpleNamespace) -> None:
+    batch = make.collate(make.mixed())
+    graphs = Segments(batch.ptr, batch.batch)
+    module = VirtualNode(6, "mean", "layer_norm", "relu", 0.0, projection=True)
+    h, v = torch.randn(batch.num_nodes, 6), torch.randn(batch.num_graphs, 6)
+    out, after = module(h, v, graphs, None)
+    pooled = torch.stack([part.mean(0) for part in h.split(batch.ptr.diff().tolist())])
+    expected = v + nn.functional.layer_norm(module.linear(v + pooled), (6,)).relu()
+    torch.testing.assert_close(after, expected)
+    torch.testing.assert_close(out, h + module.projection(expected)[batch.batch])

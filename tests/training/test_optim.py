@@ -8,7 +8,7 @@ from torch import nn
 
 from graphium.errors import GraphiumError
 from graphium.registry import build, names
-from graphium.training.optim import check_optim
+from graphium.training.optim import check_optim, learning_rate, scaled_groups
 
 
 def _rates(schedule: dict, steps: int = 100, lr: float = 0.5) -> list[float]:
@@ -95,6 +95,29 @@ def test_frozen_parameters_are_left_alone() -> None:
 def test_a_wrong_section_is_one_sentence(section: dict, message: str) -> None:
     with pytest.raises(GraphiumError, match=message):
         check_optim(section)
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+def test_groups_of_different_learning_rates_follow_one_schedule(name: str) -> None:
+    layers = nn.ModuleDict({"low": nn.Linear(3, 3), "high": nn.Linear(3, 3)})
+    layers["low"].bias.requires_grad_(False)
+    scales = {"low.weight": 0.25, "low.bias": 0.25}
+    groups = scaled_groups(dict(layers.named_parameters()), scales, 0.1)
+    config = {"name": name, **({"weight_decay": 0.01} if name != "adam" else {})}
+    optimizer = build("optimizer", config, parameters=groups)
+    build("schedule", {"name": "cosine", "warmup": 0}, optimizer=optimizer, num_steps=10)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert set(rates) == {id(p) for p in layers.parameters() if p.requires_grad}
+    assert rates[id(layers["low"].weight)] == pytest.approx(0.025)
+    assert rates[id(layers["high"].weight)] == rates[id(layers["high"].bias)] == 0.1
+    assert optimizer.param_groups[0]["lr"] == 0.1
+    if name != "adam":
+        decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+        assert decays[id(layers["high"].bias)] == 0 and decays[id(layers["low"].weight)] == 0.01
+
+
+def test_the_learning_rate_is_the_one_said_or_the_part_s_own() -> None:
+    assert learning_rate({"name": "sgd"}) == 0.01 and learning_rate({"name": "adamw", "lr": 3}) == 3.0
 
 
 def test_defaults() -> None:

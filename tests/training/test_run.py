@@ -19,8 +19,8 @@ import yaml
 from graphium.data.build import build_mix
 from graphium.data.labels.transforms import LabelTransform
 from graphium.errors import GraphiumError
-from graphium.models.columns import task_columns
 from graphium.models.saved import load_model
+from graphium.models.tables.columns import task_columns
 from graphium.training.module import Module
 from graphium.training.run import RunResult, check_config, run
 from graphium.types import Task, group_tasks
@@ -78,7 +78,9 @@ def test_the_run_folder_is_complete(finished: RunResult) -> None:
         "metrics.csv",
         "metrics.json",
         "model/README.md",
+        "model/calibration.safetensors",
         "model/config.yaml",
+        "model/domain.safetensors",
         "model/model.safetensors",
         "predictions/test.parquet",
         *(f"splits/{name}.csv" for name in sorted(SMALL["data"]["datasets"])),
@@ -167,6 +169,21 @@ def test_the_saved_model_is_the_one_that_was_tested(finished: RunResult) -> None
         assert torch.equal(value.cpu(), saved.network.state_dict()[name])
     assert saved.facts["weights"] == "best, averaged" and saved.facts["chosen_by"] == "val/loss"
     assert "best, averaged" in (finished.run_dir / "model" / "README.md").read_text()
+
+
+def test_the_card_knows_the_data(finished: RunResult, tmp_path: Path) -> None:
+    facts = finished.model.facts["data"]
+    assert facts.keys() == SMALL["data"]["datasets"].keys()
+    assert facts["freesolv"]["rows"] == 90 and facts["freesolv"]["train"] == 72 and facts["freesolv"]["hash"]
+    card = (finished.run_dir / "model" / "README.md").read_text()
+    assert "| freesolv | 90 | 72 |" in card
+    assert finished.model.statistics.keys() == {head.name for head in finished.model.heads}
+
+
+def test_calibration_may_be_left_out(tmp_path: Path) -> None:
+    result = run(_config(tmp_path, calibrate=False, max_epochs=1))
+    files = {path.name for path in (result.run_dir / "model").iterdir()}
+    assert files == {"README.md", "config.yaml", "model.safetensors"}
 
 
 def test_the_saved_model_predicts_the_numbers_of_the_table(finished: RunResult, tmp_path: Path) -> None:

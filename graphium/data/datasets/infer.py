@@ -26,8 +26,12 @@ _SMILES_NAMES = (
 )  # fmt: skip
 
 
-def find_smiles(table: Table) -> tuple[str, str]:
+def find_smiles(table: Table, setting: str = "data.smiles=NAME") -> tuple[str, str]:
     """Find the SMILES column by its name and by parsing a sample of its cells.
+
+    Args:
+        table: The table.
+        setting: How a user names the column, for the sentences.
 
     Returns:
         The column, and the sentence that says so.
@@ -40,9 +44,14 @@ def find_smiles(table: Table) -> tuple[str, str]:
     frame = next((frame for _, frame in table.chunks(table.columns, 1_000)), None)
     if frame is None:
         raise GraphiumError(f"{table.name} has a header and no rows; give a table with molecules")
+    return choose_smiles(frame, table.name, setting)
+
+
+def choose_smiles(frame: pd.DataFrame, table: str, setting: str) -> tuple[str, str]:
+    """The same for a table in memory, or for the first rows of one; ``table`` is what a sentence calls it."""
     found = []
-    for name in table.columns:
-        rank = _smiles_rank(name)
+    for name in frame.columns:
+        rank = _smiles_rank(str(name))
         parsed, tried = _parse_sample(frame[name])
         # A name is half of the evidence: without one, nearly everything has to parse.
         if tried and parsed >= (0.5 if rank < len(_SMILES_NAMES) + 1 else 0.9) * tried:
@@ -50,13 +59,12 @@ def find_smiles(table: Table) -> tuple[str, str]:
     found.sort(key=lambda entry: entry[0])
     if not found:
         raise GraphiumError(
-            f"no column of {table.name} holds SMILES; say which one it is: data.smiles=NAME; "
-            f"{suggest('', table.columns)}"
+            f"no column of {table} holds SMILES; say which one it is: {setting}; {suggest('', map(str, frame.columns))}"
         )
     rank, name, parsed, tried = found[0]
     if len(found) > 1 and found[1][0] == rank:
         names = ", ".join(repr(entry[1]) for entry in found if entry[0] == rank)
-        raise GraphiumError(f"the columns {names} of {table.name} all hold SMILES; say which one: data.smiles=NAME")
+        raise GraphiumError(f"the columns {names} of {table} all hold SMILES; say which one: {setting}")
     how = "by name and" if rank <= len(_SMILES_NAMES) else "by"
     others = f"; {', '.join(repr(entry[1]) for entry in found[1:])} parse too" if len(found) > 1 else ""
     return name, f"SMILES column: {name!r}, found {how} parsing a sample ({parsed} of {tried} cells parse){others}"

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from graphium.data.datasets.dataset import Dataset, LongForm, TaskGroup
 from graphium.data.datasets.download import fetch, file_name
 from graphium.data.datasets.infer import find_smiles
+from graphium.data.datasets.inherit import ModelTasks, Source
 from graphium.data.datasets.tasks import choose_tasks
 from graphium.data.labels.weights import judge_line_weights, judge_weights
 from graphium.data.splits.parts import check_split
@@ -44,7 +45,8 @@ class ResolvedDataset:
     """A dataset whose table is at hand; nothing is prepared yet.
 
     ``tasks`` carry the configuration of their transform, not yet fitted. ``messages`` say what was
-    found, chosen and left out.
+    found, chosen and left out. ``sources``: name of a task -> what it is in the saved model that it was taken from,
+    transform and classes included.
     """
 
     dataset: Dataset
@@ -54,6 +56,7 @@ class ResolvedDataset:
     messages: list[str]
     data_dir: Path | None
     cache_dir: Path
+    sources: Mapping[str, Source] = field(default_factory=dict)
 
     def locate(
         self, path: str, *, url: str | None = None, sha256: str | None = None, suffixes: Sequence[str] = ()
@@ -72,7 +75,13 @@ class ResolvedDataset:
 
 
 def resolve(
-    dataset: Dataset, *, data_dir: Path | None, cache_dir: Path, limit: int | None = None, progress: bool = True
+    dataset: Dataset,
+    *,
+    data_dir: Path | None,
+    cache_dir: Path,
+    limit: int | None = None,
+    progress: bool = True,
+    known: ModelTasks | None = None,
 ) -> ResolvedDataset:
     """Find the table, the SMILES column and the tasks of a dataset.
 
@@ -82,6 +91,7 @@ def resolve(
         cache_dir: Folder for downloads and for labels that are computed.
         limit: Use the first N rows.
         progress: Show download progress.
+        known: The tasks of a saved model, which tasks named alike are taken from.
 
     Returns:
         The table and the tasks. Kind and level are inferred over all rows read, where not given.
@@ -113,12 +123,12 @@ def resolve(
     if dataset.sample_weight is not None:
         judge_weights(table, dataset.sample_weight, dataset.name)
     try:
-        tasks, more = choose_tasks(dataset, table, smiles)
+        tasks, sources, more = choose_tasks(dataset, table, smiles, known)
     except GraphiumError as error:
         if not is_long or ", row " not in str(error):
             raise
         raise GraphiumError(f"{error} (the row counts molecules, in the order of their first lines)") from None
-    found = ResolvedDataset(dataset, table, smiles, tuple(tasks), messages + more, data_dir, Path(cache_dir))
+    found = ResolvedDataset(dataset, table, smiles, tuple(tasks), messages + more, data_dir, Path(cache_dir), sources)
     check_split(dataset.split, table, found.locate, dataset=dataset.name)
     return found
 

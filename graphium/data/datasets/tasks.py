@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from graphium.data.datasets.dataset import Dataset, TaskGroup
 from graphium.data.datasets.infer import class_names, distinct_cells, infer_level
+from graphium.data.datasets.inherit import (
+    ModelTasks,
+    Source,
+    differs,
+    inherited_group,
+    inherited_sentences,
+    inherited_task,
+)
 from graphium.data.datasets.judging import (
     check_class_labels,
     judge_cells,
@@ -25,6 +34,7 @@ from graphium.data.tables.cells import index_columns
 from graphium.data.tables.facts import ColumnFacts, scan
 from graphium.data.tables.readers import Table, quoting, shorten
 from graphium.errors import GraphiumError, suggest
+from graphium.messages import listed
 from graphium.patterns import match
 from graphium.registry import build
 from graphium.types import Kind, Level, Task
@@ -33,16 +43,30 @@ from graphium.types import Kind, Level, Task
 _SHOWN = 20
 
 
-def choose_tasks(dataset: Dataset, table: Table, smiles: str) -> tuple[list[Task], list[str]]:
+def choose_tasks(
+    dataset: Dataset, table: Table, smiles: str, known: ModelTasks | None = None
+) -> tuple[list[Task], dict[str, Source], list[str]]:
     """Choose the label columns of a dataset and say what they are.
 
+    Args:
+        dataset: What the user said.
+        table: Its table.
+        smiles: The SMILES column.
+        known: The tasks of a saved model, which tasks named alike are taken from.
+
     Returns:
-        The tasks in the order of the groups, their transforms not fitted; and sentences that name each
-        column that was accepted or left out, with the reason.
+        The tasks in the order of the groups, their transforms not fitted, unless they are those of a model; name of a
+        task -> what it is in the model; and sentences that name each column that was accepted or left out, with the
+        reason. No task at all where columns that are none of the model's are left out.
 
     Raises:
         GraphiumError: a column that is missing, empty or no label, an open level, a column named twice.
     """
+    computed = [group.columns[0] for group in dataset.groups if group.compute is not None]
+    alike = {} if known is None else known.of_table(dataset.name, dict.fromkeys([*table.columns, *computed]))
+    left_out: list[str] = []
+    if known is not None and known.only:
+        dataset, left_out = _model_columns(dataset, table, smiles, known, alike)
     reserved = _reserved(dataset, table, smiles)
     wanted = [[] if g.compute is not None else split_patterns(g.columns, table)[0] for g in dataset.groups]
     for name in (word for words in wanted for word in words if word in reserved):
@@ -54,11 +78,16 @@ def choose_tasks(dataset: Dataset, table: Table, smiles: str) -> tuple[list[Task
     by_length = [name for name in columns if not _is_indexed(name, table)]
     facts = scan(table, columns, smiles, levels=by_length if open_level else ())
     tasks: list[Task] = []
-    messages: list[str] = []
+    messages: list[str] = left_out
+    sources: dict[str, Source] = {}
+    with_transform: set[str] = set()
     taken: dict[str, str] = dict(reserved)
     for group in dataset.groups:
         if group.compute is not None:
             tasks.append(_computed_task(dataset, group))
+            as_made = replace(group, level=tasks[-1].level, kind=tasks[-1].kind)
+            found, said = _sources(dataset, as_made, [tasks[-1].name], known, alike)
+            sources, messages = {**sources, **found}, messages + said
             continue
         _check_qualifiers(dataset, group, table)
         names, said = select_columns(group.columns, table, facts, taken, group.level)
@@ -71,10 +100,98 @@ def choose_tasks(dataset: Dataset, table: Table, smiles: str) -> tuple[list[Task
         twice = next((name for name in names if name in taken), None)
         if twice is not None:
             raise GraphiumError(f"dataset {dataset.name!r}: column {twice!r} stands in two task groups; keep one")
-        tasks += _group_tasks(dataset, group, [facts[name] for name in names], table, smiles)
+        found, said = _sources(dataset, group, names, known, alike, facts, table)
+        sources, messages = {**sources, **found}, messages + said
+        if known is not None and known.only:
+            names = list(found)
+        for part, members in _parts(dataset, group, names, found):
+            tasks += _group_tasks(dataset, part, [facts[name] for name in members], table, smiles)
+        if group.transform is not None or dataset.transform is not None:
+            with_transform.update(names)
         taken.update(dict.fromkeys(names, "named in another task group"))
+    if known is not None and known.only:
+        tasks = [task for task in tasks if task.name in sources]
+    messages += inherited_sentences(tasks, sources, with_transform)
+    tasks = [inherited_task(task, sources[task.name]) if task.name in sources else task for task in tasks]
     messages += _task_sentences(tasks, facts) + _class_sentences(tasks) + _bound_sentences(tasks, facts, table)
-    return tasks, messages
+    return tasks, sources, messages
+
+
+def _model_columns(
+    dataset: Dataset, table: Table, smiles: str, known: ModelTasks, alike: Mapping[str, Source]
+) -> tuple[Dataset, list[str]]:
+    """The dataset with those label columns alone that are named like tasks of a model; why others are left out."""
+    groups: list[TaskGroup] = []
+    reasons: dict[str, list[str]] = {}
+    for group in dataset.groups:
+        if group.compute is not None:
+            groups.append(group)
+            continue
+        wanted, excluded = split_patterns(group.columns, table)
+        names = dict.fromkeys(n for word in wanted for n in match(word, table.columns) if n not in excluded)
+        mine = [name for name in names if name in alike]
+        for name in (name for name in names if name not in mine and name != smiles):
+            reasons.setdefault(known.why_not(name), []).append(name)
+        if mine:
+            groups.append(replace(group, columns=mine))
+    said = [f"leaves out {listed(names)}: {reason}" for reason, names in reasons.items()]
+    return replace(dataset, tasks=groups, targets=None), said
+
+
+def _sources(
+    dataset: Dataset,
+    group: TaskGroup,
+    names: Sequence[str],
+    known: ModelTasks | None,
+    alike: Mapping[str, Source],
+    facts: Mapping[str, ColumnFacts] | None = None,
+    table: Table | None = None,
+) -> tuple[dict[str, Source], list[str]]:
+    """Which columns of a group are tasks of a model, and why others that are named ``alike`` are not."""
+    if known is None or not alike:
+        return {}, []
+    outputs = _outputs(dataset, group) if group.loss or dataset.loss else None
+    found: dict[str, Source] = {}
+    reasons = []
+    for name in names:
+        source = alike.get(name)
+        if source is None:
+            continue
+        said = group
+        if table is not None and dataset.long is not None and _is_indexed(name, table):
+            said = replace(group, level=level_of(dataset.long))
+        reason = differs(said, source, outputs)
+        if reason is None and facts is not None and said.level is None:
+            reason = _other_level(facts[name], source)
+        if reason is None and known.only and facts is not None and facts[name].present == 0:
+            reason = "every cell is empty"
+        if reason is None:
+            found[name] = source
+        else:
+            reasons.append(f"{name} is {'left out' if known.only else 'not taken from the model'}: {reason}")
+    return found, reasons
+
+
+def _other_level(facts: ColumnFacts, source: Source) -> str | None:
+    """Why the cells of a column cannot be labels at the level of a model's task, or None."""
+    level = source.task.level
+    if facts.can_be(level) and (level == "graph" or facts.fits.get(level, True)):
+        return None
+    return f"{facts.holds}{f' ({facts.misfit})' if facts.misfit else ''} here, and level {level} in the model"
+
+
+def _parts(
+    dataset: Dataset, group: TaskGroup, names: Sequence[str], sources: Mapping[str, Source]
+) -> Iterator[tuple[TaskGroup, list[str]]]:
+    """A group and its columns, or what is left of both after each task of a model got the group that it is there."""
+    parts: list[tuple[TaskGroup, list[str]]] = []
+    for name in names:
+        mine = inherited_group(group, sources[name], name, dataset.name) if name in sources else group
+        if parts and parts[-1][0] == mine:
+            parts[-1][1].append(name)
+        else:
+            parts.append((mine, [name]))
+    yield from parts
 
 
 def _is_indexed(name: str, table: Table) -> bool:

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from graphium.data.labels.moments import Moments
 from graphium.data.labels.transforms import CHAIN, Fitted, LabelTransform, NoTransform, Piece, steps_of
 from graphium.errors import GraphiumError
+from graphium.messages import listed
 from graphium.registry import PartConfig, build, lookup, validate
 from graphium.types import HeadSpec, Task
+
+# A mean so many deviations away from that of the training labels is taken for numbers in another unit.
+_FAR = 10.0
+# Last step of a transform -> the middle of the labels that it was fitted on, after it, and their deviation or range.
+_CENTRES: dict[str, Callable[[Mapping[str, Any]], tuple[float, float]]] = {
+    "zscore": lambda step: (0.0, 1.0),
+    "rank_gauss": lambda step: (0.0, 1.0),
+    "min_max": lambda step: (sum(step["range"]) / 2, step["range"][1] - step["range"][0]),
+}
 
 
 def default_transform(kind: str) -> str:
@@ -113,6 +125,52 @@ def check_labels(head: HeadSpec, pieces: Callable[[], Iterable[tuple[np.ndarray,
                 f"{value[label]:g} cannot be transformed by log1p, which takes values above -1; mend or empty the cell "
                 "or clip before it, transform=[{name: clip, low: 0}, log1p, zscore]"
             )
+
+
+def check_scale(
+    head: HeadSpec,
+    columns: Sequence[int],
+    pieces: Callable[[], Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]],
+) -> list[str]:
+    """Say which labels are far from those that their transform was fitted on, as numbers in another unit are.
+
+    Args:
+        head: Its tasks carry the fitted transforms.
+        columns: The columns of the head to look at.
+        pieces: The labels, as :func:`check_labels` has them.
+
+    Returns:
+        At most one sentence: of each such task the mean of its labels, and where the middle of the others was.
+    """
+    import torch
+
+    # Clipped labels would hide how far away they are.
+    steps = {number: [s for s in steps_of(head.tasks[number].transform) if s["name"] != "clip"] for number in columns}
+    judged = [number for number in columns if steps[number] and steps[number][-1]["name"] in _CENTRES]
+    if not judged:
+        return []
+    kept = [replace(head.tasks[n], transform={"name": CHAIN, "steps": steps[n]}) for n in judged]
+    transform = LabelTransform(kept)
+    centres = [_CENTRES[steps[number][-1]["name"]](steps[number][-1]) for number in judged]
+    centre, unit = np.array([c for c, _ in centres]), np.array([u for _, u in centres])
+    local = np.full(head.num_tasks, -1)
+    local[judged] = np.arange(len(judged))
+    raw, scaled = Moments(len(judged)), Moments(len(judged))
+    for task, value in _chosen(lambda: ((column, label) for _, column, label in pieces()), local):
+        inside = transform.forward64(torch.from_numpy(value), torch.from_numpy(task)).numpy()
+        raw.add(task, value)
+        scaled.add(task, inside)
+    middle = transform.inverse(torch.from_numpy(centre)).numpy()
+    away = np.abs(scaled.mean - centre) / unit
+    far = np.flatnonzero((away > _FAR) & (raw.count > 0))
+    if not len(far):
+        return []
+    shown = [
+        f"{kept[k].name} has a mean of {raw.mean[k]:.4g} and the model learned around {middle[k]:.4g}"
+        f"{f' {kept[k].unit}' if kept[k].unit else ''} ({away[k]:.0f} of its deviations away)"
+        for k in far.tolist()
+    ]
+    return [f"probably another unit: {listed(shown, 3)}"]
 
 
 def _chosen(pieces: Callable[[], Iterable[Piece]], local: np.ndarray) -> Iterator[Piece]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -25,6 +26,7 @@ __all__ = [
     "SplitContext",
     "StratifiedSplit",
     "TimeSplit",
+    "WholeSplit",
 ]
 
 
@@ -151,3 +153,14 @@ class RandomSplit:
         present = context.present()
         counts = share_out(int(present.sum()), (self.train, self.val, self.test))
         return context.to_rows(draw(context.id, present.view(np.int8) - 1, counts[None], self.seed))
+
+
+@register("split", "whole")
+@dataclass(frozen=True)
+class WholeSplit:
+    """All rows in one part: a table that is there for training, or for testing, alone."""
+
+    part: Literal["train", "val", "test", "test_seen"] = "test"
+
+    def __call__(self, context: SplitContext) -> np.ndarray:
+        return np.full(context.num_rows, PARTS.index(self.part), dtype=np.int8)

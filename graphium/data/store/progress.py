@@ -22,22 +22,25 @@ class StartStage(Protocol):
 
 
 @contextmanager
-def progress_bar(name: str, progress: bool | StartStage) -> Iterator[StartStage]:
-    """Yield the progress bar of a preparation, on stderr.
+def progress_bar(
+    name: str, progress: bool | StartStage, verbs: tuple[str, str] = ("preparing", "prepared")
+) -> Iterator[StartStage]:
+    """Yield the progress bar of a preparation, or of other work on the rows of a table, on stderr.
 
     Nothing is shown before the first stage starts.
 
     Args:
         name: What is prepared, for the bar and its sentences.
         progress: False shows nothing; an outer bar is handed on.
+        verbs: What is done with it, and has been done at the end.
     """
     if not isinstance(progress, bool):
         yield progress
         return
-    bar = _Bar(name) if progress else _Silence()
+    bar = _Bar(name, verbs[0]) if progress else _Silence()
     try:
         yield bar
-        bar.end(f"prepared {name}")
+        bar.end(f"{verbs[1]} {name}")
     finally:
         bar.end()
 
@@ -54,11 +57,12 @@ class _Silence:
 
 
 class _Bar:
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, verb: str) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._name = name
+        self._verb = verb
         self._console = Console(stderr=True)
         columns = (
             TextColumn("{task.description}"),
@@ -76,7 +80,7 @@ class _Bar:
         if self._task is None:
             self._task = self._progress.add_task("", rate="", failed="")
         # A reset forgets the fields that it is not given.
-        stage = f"preparing {self._name}: {stage}"
+        stage = f"{self._verb} {self._name}: {stage}"
         self._progress.reset(self._task, total=rows, description=stage, rate="", failed=self._failed())
         self._progress.start()
         return self._advance

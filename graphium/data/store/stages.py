@@ -24,7 +24,9 @@ _SMALL_ATOMS, _SMALL_BONDS = 256, 128
 _SHOWN = 10_000
 
 
-def graph_chunk(featurizer: Featurizer, first: int, texts: Sequence[Any], deadly: Sequence[int] = ()) -> Chunk:
+def graph_chunk(
+    featurizer: Featurizer, first: int, texts: Sequence[Any], deadly: Sequence[int] = (), *, flat: bool = True
+) -> Chunk:
     """Everything that a store keeps of some rows: graphs, properties and encodings.
 
     Args:
@@ -32,13 +34,14 @@ def graph_chunk(featurizer: Featurizer, first: int, texts: Sequence[Any], deadly
         first: Number of the first row.
         texts: The rows' cells.
         deadly: Places among ``texts`` that are not read because they end the process.
+        flat: Make identities without stereochemistry, for the report of leaks.
 
     Returns:
         Columns of the chunk's distinct molecules, in the order of the rows that show them first, and of
         its rows; ``about`` counts both and lists the failures as [row, text, reason].
     """
     safe = [None if place in deadly else text for place, text in enumerate(texts)] if deadly else texts
-    found = featurizer.molecules(safe)
+    found = featurizer.molecules(safe, flat=flat)
     reasons = dict(found.failures) | dict.fromkeys(deadly, DEADLY)
     encoded = [text.encode("utf-8", "replace") if isinstance(text, str) else b"" for text in texts]
     molecule, leader = _distinct(found.id)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import IO, Protocol
 
 import pandas as pd
+import pyarrow as pa
 
 from graphium.data.tables.sources import Source
 from graphium.errors import GraphiumError
@@ -48,6 +49,10 @@ class Reader(Protocol):
         """Frames of ``size`` rows, the last one shorter."""
         ...
 
+    def tables(self, columns: Sequence[str], size: int) -> Iterator[pa.Table]:
+        """The cells as they are, some rows at a time: text of the file stays text, an empty cell has no value."""
+        ...
+
 
 @contextmanager
 def open_plain(source: Source, compression: str) -> Iterator[IO[bytes]]:
@@ -64,6 +69,12 @@ def open_plain(source: Source, compression: str) -> Iterator[IO[bytes]]:
                 yield file
         else:
             yield raw
+
+
+def text_table(frame: pd.DataFrame) -> pa.Table:
+    """A frame of texts as an Arrow table; a missing cell has no value."""
+    columns = {str(name): pa.array(frame[name], pa.large_string(), from_pandas=True) for name in frame.columns}
+    return pa.table(columns)
 
 
 def _only_member(archive: zipfile.ZipFile, source: Source) -> str:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from graphium.data.tables.files import Reader, Survey, open_plain
+from graphium.data.tables.files import Reader, Survey, open_plain, text_table
 from graphium.data.tables.sdf import SdfReader
 from graphium.data.tables.sources import Source, unreachable
 from graphium.errors import GraphiumError
@@ -111,6 +111,21 @@ def exact_chunks(frames: Iterable[pd.DataFrame], size: int) -> Iterator[pd.DataF
         yield pd.concat(waiting, ignore_index=True) if len(waiting) > 1 else waiting[0]
 
 
+def exact_tables(tables: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:
+    """Cut and join Arrow tables of one schema to ``size`` rows each, the last one shorter."""
+    waiting: list[pa.Table] = []
+    rows = 0
+    for table in tables:
+        waiting.append(table)
+        rows += table.num_rows
+        while rows >= size:
+            joined = pa.concat_tables(waiting)
+            yield joined.slice(0, size)
+            waiting, rows = [joined.slice(size)], rows - size
+    if rows:
+        yield pa.concat_tables(waiting)
+
+
 def rows_within(budget: int, row_bytes: int, most: int) -> int:
     """How many rows fit into so many bytes, a whole number from 64 to ``most``."""
     return max(64, min(most, budget // max(row_bytes, 1)))
@@ -155,6 +170,12 @@ class DelimitedReader:
         with self._read(**options) as frames:
             yield from frames
 
+    def tables(self, columns: Sequence[str], size: int) -> Iterator[pa.Table]:
+        options = {"usecols": list(columns), "chunksize": size, "index_col": False}
+        with self._read(**options, dtype=str, keep_default_na=False, na_values=[""]) as frames:
+            for frame in frames:
+                yield text_table(frame[list(columns)])
+
     @contextmanager
     def _read(self, **options: Any) -> Iterator[Any]:
         # `a, b`: a quoted field is one only where the blank before it is skipped.
@@ -167,6 +188,10 @@ class DelimitedReader:
         """The delimiter (that of the file name unless the header does not hold it) and the bytes of a line."""
         with open_plain(self._source, self._compression) as file:
             head = file.read(_HEAD_BYTES)
+            if b"\r" in head and b"\n" not in head:
+                raise GraphiumError(
+                    f"{self._source.address!r} ends its lines with a carriage return alone; save it with newlines"
+                )
             header = (head.split(b"\n", 1)[0] if b"\n" in head else head + file.readline()).decode("utf-8-sig")
         signs = (self._usual, ";", "\t", ",", "|")
         fields = {sign: len(next(csv.reader([header], delimiter=sign), [])) for sign in signs}
@@ -206,19 +231,13 @@ class ParquetReader:
             return sum(sizes) // max(group.num_rows, 1) + 8 * len(columns)
 
     def chunks(self, columns: Sequence[str], size: int) -> Iterator[pd.DataFrame]:
-        waiting: list[pa.Table] = []
-        rows = 0
+        # A row group may end in the middle of a chunk; a chunk has the same rows whatever the file's layout.
+        yield from map(_to_pandas, exact_tables(self.tables(columns, size), size))
+
+    def tables(self, columns: Sequence[str], size: int) -> Iterator[pa.Table]:
         with self._opened() as file:
             for batch in file.iter_batches(batch_size=size, columns=list(columns)):
-                waiting.append(pa.Table.from_batches([batch]))
-                rows += batch.num_rows
-                # A row group may end in the middle of a chunk; a chunk has the same rows whatever the file's layout.
-                while rows >= size:
-                    table = pa.concat_tables(waiting)
-                    yield _to_pandas(table.slice(0, size))
-                    waiting, rows = [table.slice(size)], rows - size
-            if rows:
-                yield _to_pandas(pa.concat_tables(waiting))
+                yield pa.Table.from_batches([batch]).select(list(columns))
 
     @contextmanager
     def _opened(self) -> Iterator[pq.ParquetFile]:
@@ -252,7 +271,10 @@ class SmilesReader:
         return 256
 
     def chunks(self, columns: Sequence[str], size: int) -> Iterator[pd.DataFrame]:
-        yield from exact_chunks(map(_smiles_and_name, self._lines()), size)
+        yield from exact_chunks((table.to_pandas() for table in self.tables(columns, size)), size)
+
+    def tables(self, columns: Sequence[str], size: int) -> Iterator[pa.Table]:
+        return map(_smiles_and_name, self._lines())
 
     def _lines(self) -> Iterator[pa.Array]:
         is_first = True
@@ -268,11 +290,11 @@ class SmilesReader:
                     yield pa.array(lines, pa.large_string())
 
 
-def _smiles_and_name(lines: pa.Array) -> pd.DataFrame:
+def _smiles_and_name(lines: pa.Array) -> pa.Table:
     parts = pc.extract_regex(lines, _SMI_LINE)
     name = pc.struct_field(parts, "name")
     name = pc.if_else(pc.equal(name, ""), pa.scalar(None, name.type), name)
-    return pa.table({"smiles": pc.struct_field(parts, "smiles"), "name": name}).to_pandas()
+    return pa.table({"smiles": pc.struct_field(parts, "smiles"), "name": name})
 
 
 def _to_pandas(table: pa.Table) -> pd.DataFrame:

@@ -13,10 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from graphium.config import cache_dir
 from graphium.data.tables.files import Survey
-from graphium.data.tables.formats import exact_chunks, open_reader, plain_errors, rows_within, split_ending
+from graphium.data.tables.formats import (
+    exact_chunks,
+    exact_tables,
+    open_reader,
+    plain_errors,
+    rows_within,
+    split_ending,
+)
 from graphium.data.tables.memo import Memo
 from graphium.data.tables.sources import Source, find_sources
 from graphium.errors import GraphiumError, suggest
@@ -73,6 +81,11 @@ class Table:
         """The folder of the table, None where it is remote."""
         local = self._shards[0].source.local
         return None if local is None else local.parent
+
+    @property
+    def local_files(self) -> list[Path]:
+        """Those of the table's files that are on this machine."""
+        return [shard.source.local for shard in self._shards if shard.source.local is not None]
 
     @cached_property
     def columns(self) -> list[str]:
@@ -147,6 +160,22 @@ class Table:
             yield first, frame
             first += len(frame)
 
+    def cells(self, columns: Sequence[str], size: int) -> Iterator[tuple[int, pa.Table]]:
+        """Yield (first row, Arrow table of ``size`` rows, the last shorter) with the cells as the files have them.
+
+        Text stays text, an empty cell has no value, and Parquet keeps its types. For the files of a table alone,
+        without a limit or extra columns.
+
+        Raises:
+            GraphiumError: a column is missing, its types differ between files, or a file cannot be read to its end.
+        """
+        columns = list(dict.fromkeys(columns))
+        self.require(columns)
+        first = 0
+        for table in exact_tables(self._tables(columns, size), size):
+            yield first, table
+            first += table.num_rows
+
     def column(self, name: str) -> pd.Series:
         """Return one whole column."""
         pieces = [frame[name] for _, frame in self.chunks([name], _MOST_ROWS)]
@@ -198,6 +227,19 @@ class Table:
         for shard in self._shards:
             # A frame without columns would have no rows.
             yield from shard.chunks(columns or self._own_columns()[:1], size)
+
+    def _tables(self, columns: Sequence[str], size: int) -> Iterator[pa.Table]:
+        schema: pa.Schema | None = None
+        for shard in self._shards:
+            for table in shard.tables(columns, size):
+                schema = schema or table.schema.remove_metadata()
+                try:
+                    yield table.select(schema.names).cast(schema)
+                except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+                    raise GraphiumError(
+                        f"columns of {shard.source.name} have other types than in the files before it ({error}); write "
+                        "the files alike"
+                    ) from None
 
     def _own_columns(self) -> list[str]:
         return [name for name in self._lacking if not self._lacking[name]]
@@ -259,6 +301,10 @@ class _Shard:
     def chunks(self, columns: Sequence[str], size: int) -> Iterator[pd.DataFrame]:
         with plain_errors(self.source):
             yield from self._reader.chunks(columns, size)
+
+    def tables(self, columns: Sequence[str], size: int) -> Iterator[pa.Table]:
+        with plain_errors(self.source):
+            yield from self._reader.tables(columns, size)
 
 
 def quoting(columns: Sequence[str], near: str = "") -> str:

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import pandas as pd
+import pyarrow as pa
 
-from graphium.data.tables.files import Survey, open_plain
+from graphium.data.tables.files import Survey, open_plain, text_table
 from graphium.data.tables.sources import Source
 from graphium.errors import GraphiumError
 
@@ -63,6 +64,9 @@ class SdfReader:
                 for name, column in cells.items():
                     column.append(row.get(name) or None)
             yield pd.DataFrame({name: pd.Series(column, dtype=object) for name, column in cells.items()})
+
+    def tables(self, columns: Sequence[str], size: int) -> Iterator[pa.Table]:
+        return map(text_table, self.chunks(columns, size))
 
     def _records(self) -> Iterator[str]:
         with open_plain(self._source, self._compression) as file:

@@ -126,6 +126,15 @@ def test_random_refuses_shares(options: dict[str, float]) -> None:
 # Column
 
 
+@pytest.mark.parametrize("part", PARTS)
+def test_whole(part: str) -> None:
+    context = make_context([0, -1, 1, 0])
+    assert build("split", {"name": "whole", "part": part})(context).tolist() == [PARTS.index(part)] * 4
+    assert build("split", "whole")(context).tolist() == [PARTS.index("test")] * 4
+    with pytest.raises(GraphiumError, match="part is 'tset'"):
+        build("split", {"name": "whole", "part": "tset"})
+
+
 def test_column_words() -> None:
     words = ["train", "Valid", " TEST ", None, "", "test_seen", "training"]
     parts = build("split", {"name": "column", "column": "part"})(make_context(np.arange(7), words))

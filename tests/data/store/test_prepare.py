@@ -157,9 +157,9 @@ def test_a_full_disk_says_so_and_keeps_what_is_finished(
     parsed: list[int] = []
     molecules = Featurizer.molecules
 
-    def counted(self: Featurizer, texts: Any) -> Any:
+    def counted(self: Featurizer, texts: Any, **options: Any) -> Any:
         parsed.append(len(texts))
-        return molecules(self, texts)
+        return molecules(self, texts, **options)
 
     monkeypatch.setattr(Featurizer, "molecules", counted)
     for room in [needed * tenth // 10 for tenth in range(10)]:
@@ -330,10 +330,10 @@ import os, signal
 from graphium.chem.featurizer import Featurizer
 
 class Deadly(Featurizer):
-    def molecules(self, texts):
+    def molecules(self, texts, **options):
         if "C1CC1" in texts:
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().molecules(texts)
+        return super().molecules(texts, **options)
 
     def __reduce__(self):
         return build, (self.config(),)

@@ -128,6 +128,7 @@ def test_extra_columns_ride_along(tmp_path: Path) -> None:
         ("t.csv", b'smiles,y\nC,"1\n', "not a readable table"),
         ("t.csv", "smiles,y\nC,å\n".encode("latin-1"), "not UTF-8"),
         ("t.xlsx", b"what", "an ending that is not read"),
+        ("t.csv", b"smiles,y\rC,1\rCC,2\r", "carriage return alone"),
     ],
 )
 def test_bad_files_end_in_a_sentence(tmp_path: Path, name: str, content: bytes, sentence: str) -> None:

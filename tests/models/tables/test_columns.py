@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.special import expit, softmax
 
 from graphium.data.labels.transforms import LabelTransform
-from graphium.models.columns import column_suffixes, label_numbers, task_columns
+from graphium.models.tables.columns import column_suffixes, label_numbers, task_columns
 from graphium.nn.outputs import EVIDENTIAL, GAUSSIAN
 from graphium.types import HeadSpec, Task, group_tasks
 

@@ -72,6 +72,24 @@ def label_numbers(head: HeadSpec, prediction: Tensor, inverse: Callable[[Tensor]
     return torch.stack(found, dim=-1)
 
 
+def averaged(head: HeadSpec, passes: Sequence[Tensor]) -> Tensor:
+    """The mean of what several networks predict: of numbers, probabilities and spreads.
+
+    Args:
+        head: The tasks.
+        passes: What :func:`label_numbers` gives for each network, at least one.
+
+    Returns:
+        float64 ``[entities, tasks, columns]``; the class is the most probable one by the mean probabilities.
+    """
+    if len(passes) == 1:
+        return passes[0]
+    mean = torch.stack(list(passes)).mean(0)
+    if head.num_classes:
+        mean[..., 0] = mean[..., 1 : 1 + head.num_classes].argmax(-1).double()
+    return mean
+
+
 def task_columns(heads: Sequence[HeadSpec], reserved: Sequence[str] = ()) -> dict[str, list[str]]:
     """Column names of every head's tasks: ``task``, or ``dataset/task`` where the name means something else too.
 

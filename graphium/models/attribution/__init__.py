@@ -1,0 +1,1 @@
+"""What every atom contributes to a prediction, as numbers and pictures."""

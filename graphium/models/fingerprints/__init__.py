@@ -1,0 +1,1 @@
+"""Vectors of molecules and atoms out of any place of a network."""

@@ -1,0 +1,1 @@
+"""The files of a model folder, read as those of a stranger."""

@@ -1,0 +1,1 @@
+"""Tables in and out: input files, columns of predictions, outputs that survive a kill."""
