@@ -63,10 +63,10 @@ def test_another_split_model_or_training_computes_no_feature_again(
     def only_the_probe(name: str) -> Any:
         inner = getattr(Featurizer, name)
 
-        def checked(self: Featurizer, first: Any, *others: Any, **options: Any) -> Any:
+        def checked(self: Featurizer, *arguments: Any, **options: Any) -> Any:
             # Calibration asks how wide a fingerprint is with one molecule of its own.
-            assert len(first) == 1, "a molecule was parsed again"
-            return inner(self, first, *others, **options)
+            assert len([*arguments, *options.values()][0]) == 1, "a molecule was parsed again"
+            return inner(self, *arguments, **options)
 
         return checked
 
