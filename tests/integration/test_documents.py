@@ -73,7 +73,10 @@ def test_commands_of_the_documents_compose(repository: Path, tmp_path: Path, mon
 
     monkeypatch.chdir(tmp_path)
     commands = []
-    for file in (repository / "README.md", *((repository / "docs" / name) for name in ("quickstart.md", "data.md"))):
+    for file in (
+        repository / "README.md",
+        *((repository / "docs" / name) for name in ("quickstart.md", "data.md", "models.md", "finetune.md")),
+    ):
         for block in blocks(file, "bash"):
             commands += [line for line in block.splitlines() if line.startswith(("graphium-train", "graphium config"))]
     (tmp_path / "mine.yaml").write_text("path: my.csv\ntargets: [y]\n")
@@ -116,7 +119,11 @@ def test_many_tasks_are_documented_whole(repository: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["README.md", "CONTRIBUTING.md", "docs/index.md", "docs/quickstart.md", "docs/data.md", "docs/multitask.md"],
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        *(f"docs/{page}.md" for page in ("index", "quickstart", "data", "multitask", "models", "finetune")),
+    ],
 )
 def test_links_lead_to_files(name: str, repository: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", (repository / name).read_text()):
