@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from graphium.models.attribution.contributions import Explainer, explain
     from graphium.models.fingerprints.fingerprinter import Fingerprinter
     from graphium.models.fingerprints.transformer import FingerprintTransformer
-    from graphium.models.hub import push_to_hub
     from graphium.models.predictor import Predictor
+    from graphium.models.push import push_to_hub
     from graphium.models.saved import SavedModel, load_model, save_model
     from graphium.models.trust.conformal import Intervals
     from graphium.models.trust.domain import Domain
@@ -73,7 +73,7 @@ _HOMES: dict[str, str] = {
     "explain": "graphium.models.attribution.contributions",
     "finetune": "graphium.training.finetuning.api",
     "load_model": "graphium.models.saved",
-    "push_to_hub": "graphium.models.hub",
+    "push_to_hub": "graphium.models.push",
     "register": "graphium.registry",
     "run": "graphium.training.run",
     "save_model": "graphium.models.saved",

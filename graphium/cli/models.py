@@ -184,7 +184,7 @@ def push(
     revision: Annotated[str | None, typer.Option(metavar="BRANCH", help="Default: the main one.")] = None,
 ) -> None:
     """Send a model to the Hugging Face hub."""
-    from graphium.models.hub import push_to_hub
+    from graphium.models.push import push_to_hub
 
     typer.echo(f"it is loaded by {push_to_hub(model, name, private=private, revision=revision)}")
 
@@ -194,8 +194,8 @@ def pull(
     name: Annotated[str, typer.Argument(metavar="hub:ORG/NAME[@REVISION]", help="A model of the hub.")],
 ) -> None:
     """Fetch a model of the Hugging Face hub, so that it can be used without a network."""
+    from graphium.models.folder.names import HUB
     from graphium.models.hub import pull as fetch
-    from graphium.models.sources import HUB
 
     folder = fetch(name if name.startswith(HUB) else f"{HUB}{name}")
     typer.echo(f"the model is in {folder}")

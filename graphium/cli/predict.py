@@ -62,8 +62,8 @@ def predict(
         )
     if dropout and not spread:
         raise GraphiumError(f"--dropout {dropout} has no use without --spread; add it, or leave both out")
+    from graphium.models.device import find_device
     from graphium.models.predictor import Predictor
-    from graphium.models.ready import find_device
     from graphium.models.saved import load_model
 
     place = find_device(device)

@@ -26,8 +26,9 @@ from graphium.config import cache_dir
 from graphium.data.store.columns import disk_errors
 from graphium.errors import GraphiumError
 from graphium.messages import tell
+from graphium.models.folder.names import CONFIG
 from graphium.models.saved import save_model
-from graphium.models.sources import CONFIG, models_dir
+from graphium.models.sources import models_dir
 from graphium.nn.network import Network
 from graphium.types import HeadSpec, Kind, Level, Task, group_tasks
 

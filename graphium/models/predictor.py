@@ -22,9 +22,10 @@ from graphium.data.datasets.infer import choose_smiles
 from graphium.data.molecules import Molecules
 from graphium.errors import GraphiumError, suggest
 from graphium.messages import listed, tell
+from graphium.models.device import find_device
 from graphium.models.extras import Extra
 from graphium.models.members import Member, choose_tasks, with_dropout
-from graphium.models.ready import Source, add_model, check_ensemble, find_device, ready_model
+from graphium.models.ready import Source, add_model, check_ensemble, ready_model
 from graphium.models.saved import SavedModel
 from graphium.models.tables.columns import averaged, task_columns
 from graphium.models.tables.input_tables import Given, InputTable, check_distinct, left_out, opened

@@ -18,23 +18,6 @@ from graphium.types import Task
 Source = str | Path | SavedModel
 
 
-def find_device(device: str | torch.device) -> torch.device:
-    """A device by its name.
-
-    Raises:
-        GraphiumError: no such device here.
-    """
-    try:
-        found = torch.device(device)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError) as error:
-        raise GraphiumError(
-            f"device is {str(device)!r}, which cannot be used here ({_first_line(error)}); give cpu "
-            "or, with a card of NVIDIA, cuda"
-        ) from None
-    return found
-
-
 def ready_model(model: Source, trust_code: bool, device: torch.device) -> SavedModel:
     """A model that predicts on a device; one that is given as it is stays as it is, and is copied where it must."""
     if not isinstance(model, SavedModel):
@@ -80,7 +63,3 @@ def add_model(total: Any, saved: SavedModel) -> None:
 
 def _meaning(task: Task) -> tuple[Any, ...]:
     return task.dataset, task.name, task.level, task.kind, task.num_classes, task.classes, task.unit, task.outputs
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -26,8 +26,10 @@ from graphium.data.store.columns import disk_errors
 from graphium.errors import GraphiumError
 from graphium.messages import tell
 from graphium.models.card import card_text
+from graphium.models.device import find_device
 from graphium.models.folder.config_file import ModelConfig, heads_from_plain, heads_to_plain, plain, read_config
 from graphium.models.folder.foreign import foreign_code, oversized
+from graphium.models.folder.names import BESIDE, CARD, CONFIG, WEIGHTS
 from graphium.models.folder.tensors import (
     UNFINISHED,
     TensorHeader,
@@ -38,7 +40,7 @@ from graphium.models.folder.tensors import (
     tensor_bytes,
     write_unfinished,
 )
-from graphium.models.sources import BESIDE, CARD, CONFIG, WEIGHTS, find_model
+from graphium.models.sources import find_model
 from graphium.nn.network import Network, check_network
 from graphium.registry import check_arguments
 from graphium.types import FeatureSpec, HeadSpec
@@ -145,7 +147,7 @@ def load_model(source: str | Path, *, trust_code: bool = False, device: str | to
         GraphiumError: a missing or damaged file, a newer format, weights that do not fit, untrusted code,
             or features that this installation makes differently.
     """
-    place = _device(device)
+    place = find_device(device)
     folder = find_model(source)
     config = read_config(folder / CONFIG)
     path = _weights_file(folder, config)
@@ -170,13 +172,6 @@ def load_model(source: str | Path, *, trust_code: bool = False, device: str | to
         }
         _assign(network, tensors, path)
     return SavedModel(network.to(place).eval(), featurizer, heads, config.facts, statistics, folder)
-
-
-def _device(device: str | torch.device) -> torch.device:
-    # Itself it works with loaded models.
-    from graphium.models.ready import find_device
-
-    return find_device(device)
 
 
 def _weights_file(folder: Path, config: ModelConfig) -> Path:

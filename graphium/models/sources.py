@@ -8,13 +8,8 @@ from pathlib import Path
 
 from graphium.config import cache_dir
 from graphium.errors import GraphiumError, suggest
+from graphium.models.folder.names import CONFIG, HUB
 from graphium.models.folder.tensors import first_line
-
-CONFIG, WEIGHTS, CARD = "config.yaml", "model.safetensors", "README.md"
-# What may lie beside a model and belongs to it.
-BESIDE = ("calibration.safetensors", "domain.safetensors")
-FILES = (WEIGHTS, CONFIG, CARD, *BESIDE)
-HUB = "hub:"
 
 _NAME = re.compile(r"\w[\w.-]*")
 # Models that `graphium models import` can make.

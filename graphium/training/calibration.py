@@ -20,7 +20,7 @@ from graphium.data.mix import Mix
 from graphium.data.sampling.loader import BatchLoader
 from graphium.data.splits.drawing import keyed
 from graphium.errors import GraphiumError, suggest
-from graphium.models.ready import find_device
+from graphium.models.device import find_device
 from graphium.models.saved import SavedModel, load_model
 from graphium.models.tables.columns import label_numbers
 from graphium.models.trust import domain

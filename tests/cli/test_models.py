@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from graphium.cli.main import main
-from graphium.models import hub, minimol
+from graphium.models import hub, minimol, push
 from graphium.training import calibration
 
 
@@ -111,7 +111,7 @@ def test_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
 def test_push_and_pull(models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     asked = []
-    monkeypatch.setattr(hub, "push_to_hub", lambda *words, **more: asked.append((words, more)) or "hub:lab/x@v1")
+    monkeypatch.setattr(push, "push_to_hub", lambda *words, **more: asked.append((words, more)) or "hub:lab/x@v1")
     monkeypatch.setattr(hub, "pull", lambda source: asked.append(source) or Path("/there"))
     assert start(monkeypatch, "push", "plain", "lab/x", "--private", "--revision", "v1") == 0
     assert capsys.readouterr().out == "it is loaded by hub:lab/x@v1\n"

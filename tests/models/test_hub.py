@@ -17,7 +17,8 @@ from huggingface_hub import constants as hub_constants
 
 from graphium.chem.featurizer import Featurizer
 from graphium.errors import GraphiumError
-from graphium.models.hub import pull, push_to_hub
+from graphium.models.hub import pull
+from graphium.models.push import push_to_hub
 from graphium.models.saved import SavedModel, load_model, save_model
 from graphium.nn.network import build_network
 from graphium.types import Task, group_tasks

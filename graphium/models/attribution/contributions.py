@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -19,63 +18,20 @@ from graphium.data.concat import concat
 from graphium.data.molecules import Molecules
 from graphium.errors import GraphiumError, suggest
 from graphium.messages import listed
+from graphium.models.attribution.drawing import METHODS, AtomContributions, Method
+from graphium.models.device import find_device
 from graphium.models.members import Chosen, Member, choose_tasks
-from graphium.models.ready import find_device, ready_model
+from graphium.models.ready import ready_model
 from graphium.models.saved import SavedModel
 from graphium.models.tables.columns import class_names
 from graphium.models.trust.conformal import probabilities
 from graphium.nn.network import Network
 
-Method = Literal["gradient", "masking"]
-METHODS: tuple[Method, ...] = ("gradient", "masking")
 # Points between baseline and molecule at which gradients are taken.
 STEPS = 64
 # Texts that are parsed together, and atoms that the network reads together.
 _CHUNK = 2048
 _MOST_ATOMS = 1 << 14
-
-
-@dataclass(frozen=True)
-class AtomContributions:
-    """What every atom of one molecule contributes to one prediction.
-
-    ``text``: the molecule as it was given. ``values``: float64 ``[atoms]``, in the order of its atoms there (for a
-    SMILES with explicit hydrogens: those of RDKit's default parse, or all where the model's graphs hold hydrogens),
-    in the unit of the prediction; above 0 raises it. ``prediction``: the number, or the probability of ``of_class``.
-    ``baseline``: the prediction with no atom, see :class:`Explainer`. ``units``: of all of these. ``status``: ``ok``,
-    or why the text could not be used; it then has no values.
-    """
-
-    text: str
-    task: str
-    method: Method
-    values: np.ndarray = field(default_factory=lambda: np.empty(0))
-    prediction: float = float("nan")
-    baseline: float = float("nan")
-    units: str = ""
-    of_class: str | None = None
-    form: Literal["heavy", "explicit_h"] = "heavy"
-    status: str = "ok"
-
-    def svg(self, *, width: int = 440, height: int = 360, scale: float | None = None, legend: bool = True) -> str:
-        """The molecule with a halo around every atom, orange where it raises the prediction, blue where it lowers it.
-
-        Args:
-            width: Of the picture, in pixels.
-            height: Of the picture, in pixels.
-            scale: The contribution that has the full colour; None is the largest of this molecule. Pictures with the
-                same one can be compared.
-            legend: Whether the scale, the task and the prediction stand below.
-
-        Raises:
-            GraphiumError: the text gives no molecule.
-        """
-        from graphium.models.attribution.drawing import draw
-
-        return draw(self, width=width, height=height, scale=scale, legend=legend)
-
-    def _repr_svg_(self) -> str:
-        return self.svg()
 
 
 @overload

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import Literal
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -14,9 +15,8 @@ from graphium.chem.parse import UnusableMolecule, read_molecule, readable
 from graphium.errors import GraphiumError
 from graphium.models.measured import number
 
-if TYPE_CHECKING:
-    from graphium.models.attribution.contributions import AtomContributions
-
+Method = Literal["gradient", "masking"]
+METHODS: tuple[Method, ...] = ("gradient", "masking")
 # Vermilion and blue of Okabe and Ito (2008), which people with any colour vision tell apart.
 RAISES, LOWERS = "#d55e00", "#0072b2"
 _INK, _FAINT = "#1f2328", "#6e7781"
@@ -27,6 +27,47 @@ _BOND, _LEGEND, _MARGIN, _BAR = 36.0, 58, 18, 132
 _RADIUS = 0.78
 # A contribution below this share of the scale is not drawn.
 _LEAST = 0.02
+
+
+@dataclass(frozen=True)
+class AtomContributions:
+    """What every atom of one molecule contributes to one prediction.
+
+    ``text``: the molecule as it was given. ``values``: float64 ``[atoms]``, in the order of its atoms there (for a
+    SMILES with explicit hydrogens: those of RDKit's default parse, or all where the model's graphs hold hydrogens),
+    in the unit of the prediction; above 0 raises it. ``prediction``: the number, or the probability of ``of_class``.
+    ``baseline``: the prediction with no atom, see :class:`Explainer`. ``units``: of all of these. ``status``: ``ok``,
+    or why the text could not be used; it then has no values.
+    """
+
+    text: str
+    task: str
+    method: Method
+    values: np.ndarray = field(default_factory=lambda: np.empty(0))
+    prediction: float = float("nan")
+    baseline: float = float("nan")
+    units: str = ""
+    of_class: str | None = None
+    form: Literal["heavy", "explicit_h"] = "heavy"
+    status: str = "ok"
+
+    def svg(self, *, width: int = 440, height: int = 360, scale: float | None = None, legend: bool = True) -> str:
+        """The molecule with a halo around every atom, orange where it raises the prediction, blue where it lowers it.
+
+        Args:
+            width: Of the picture, in pixels.
+            height: Of the picture, in pixels.
+            scale: The contribution that has the full colour; None is the largest of this molecule. Pictures with the
+                same one can be compared.
+            legend: Whether the scale, the task and the prediction stand below.
+
+        Raises:
+            GraphiumError: the text gives no molecule.
+        """
+        return draw(self, width=width, height=height, scale=scale, legend=legend)
+
+    def _repr_svg_(self) -> str:
+        return self.svg()
 
 
 def draw(found: AtomContributions, *, width: int, height: int, scale: float | None, legend: bool) -> str:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from graphium.data.batch import GraphBatch
 from graphium.data.molecules import Molecules
 from graphium.errors import GraphiumError
-from graphium.models.ready import find_device, ready_model
+from graphium.models.device import find_device
+from graphium.models.ready import ready_model
 from graphium.models.saved import SavedModel
 from graphium.nn.stages import Stage, owners, read_stage, states
 from graphium.registry import PartConfig, build

@@ -10,8 +10,9 @@ from typing import Any
 
 from graphium.errors import GraphiumError
 from graphium.models.folder.config_file import ModelConfig, heads_from_plain, read_config
+from graphium.models.folder.names import CARD, CONFIG, FILES, WEIGHTS
 from graphium.models.folder.tensors import first_line, read_header
-from graphium.models.sources import CARD, CONFIG, FILES, WEIGHTS, find_model
+from graphium.models.sources import find_model
 from graphium.types import FeatureSpec, HeadSpec
 
 # Some seconds of drawing.

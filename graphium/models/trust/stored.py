@@ -9,10 +9,10 @@ from pathlib import Path
 from torch import Tensor
 
 from graphium.errors import GraphiumError
+from graphium.models.folder.names import WEIGHTS
 from graphium.models.folder.tensors import file_sha256, first_line, read_tensors, write_tensors
 from graphium.models.ready import Source
 from graphium.models.saved import SavedModel, load_model
-from graphium.models.sources import WEIGHTS
 
 CALIBRATION = "calibration.safetensors"
 DOMAIN = "domain.safetensors"

@@ -10,9 +10,9 @@ from graphium.chem.featurizer import Featurizer
 from graphium.data.mix import Mix
 from graphium.errors import GraphiumError
 from graphium.messages import listed
+from graphium.models.folder.names import WEIGHTS
 from graphium.models.folder.tensors import file_sha256
 from graphium.models.saved import SavedModel, load_model
-from graphium.models.sources import WEIGHTS
 from graphium.nn.lora import add_lora, linear_layers, merge_lora
 from graphium.nn.network import Network
 from graphium.nn.stages import depths

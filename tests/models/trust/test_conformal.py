@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from graphium.chem.featurizer import Featurizer
 from graphium.data.labels.transforms import LabelTransform
 from graphium.errors import GraphiumError
+from graphium.models.folder.names import WEIGHTS
 from graphium.models.predictor import Predictor
 from graphium.models.saved import load_model, save_model
-from graphium.models.sources import WEIGHTS
 from graphium.models.tables.columns import label_numbers, task_columns
 from graphium.models.trust.conformal import SHARES, Intervals, Scores, kept_ranks, make_keys, scores
 from graphium.models.trust.stored import CALIBRATION, write_stored
