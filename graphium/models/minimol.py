@@ -6,7 +6,6 @@ arXiv 2404.14986. A GINE network of 10 million parameters, trained on LargeMix.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import shutil
@@ -27,6 +26,7 @@ from graphium.data.store.columns import disk_errors
 from graphium.errors import GraphiumError
 from graphium.messages import tell
 from graphium.models.folder.names import CONFIG
+from graphium.models.folder.tensors import file_sha256
 from graphium.models.saved import save_model
 from graphium.models.sources import models_dir
 from graphium.nn.network import Network
@@ -176,7 +176,7 @@ def fetch_wheel() -> Path:
     """
     folder = cache_dir() / "downloads" / "minimol"
     path = folder / f"minimol-{VERSION}-py3-none-any.whl"
-    if path.is_file() and _sha256(path) == SHA256:
+    if path.is_file() and file_sha256(path) == SHA256:
         return path
     tell([f"fetching the weights of minimol {VERSION} with pip, 19 MB"])
     with disk_errors(folder):
@@ -204,7 +204,7 @@ def read_wheel(wheel: Path) -> tuple[dict[str, Tensor], str]:
     """
     if not wheel.is_file():
         raise GraphiumError(f"{str(wheel)!r} does not exist; give the wheel minimol-{VERSION}-py3-none-any.whl")
-    found = _sha256(wheel)
+    found = file_sha256(wheel)
     if found != SHA256:
         raise GraphiumError(
             f"{str(wheel)!r} is not the published wheel of minimol {VERSION} or is damaged (SHA-256 {found[:12]}..., "
@@ -343,8 +343,3 @@ def _copy_readout(ours: dict[str, Tensor], here: str, state: Mapping[str, Tensor
     """A muP readout (Yang et al. 2022, table 8): its input is divided by the ratio of widths."""
     ours[f"{here}.weight"] = state[f"{there}.weight"] / _WIDTH_RATIO
     ours[f"{here}.bias"] = state[f"{there}.bias"]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
