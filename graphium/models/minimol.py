@@ -64,8 +64,8 @@ _FACTS: dict[str, Any] = {
     "units": "Properties of PCQM4M are z-scores: in deviations of the training labels from their mean.",
     "limits": "It sees no stereocentres and no 3-D. Its tasks have no names, and its properties no units. "
     "Eigenvectors of a molecule's graph have no sign, and no one basis where an eigenvalue repeats, and the weights "
-    "depend a little on what is taken: of drug-like molecules, fingerprints differ from those of the original program "
-    "by 0.5 % of their length on average, and by more than 2 % for one molecule in twenty.",
+    "depend a little on what is taken: fingerprints differ slightly from those of the original program, for some "
+    "molecules by more than 2 % of their length.",
 }
 _OPTIONS: dict[str, Any] = {
     "width": 336,
